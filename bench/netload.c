@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * netload ROW SECONDS IP PORT: the client of netserve, always on the host's
+ * kernel.  Prints one number, transactions per second for the rows tcp-rr,
+ * udp-rr and crr (a connection per transaction), bits per second for in and
+ * out, and tells the server to end.
+ */
+#include "call.h"
+
+#include <signal.h>
+
+#define CONGESTION	"cubic"
+#define BULK_SIZE	(128 * 1024)
+#define MAX_LOST	3	/* datagrams */
+
+static struct sockaddr_in server;
+static char buffer[BULK_SIZE];
+
+static int ask(char what)
+{
+	struct timeval patience = { .tv_sec = 3 };
+	int s = tcp_socket(CONGESTION);
+
+	MUST(SYS_setsockopt, s, SOL_SOCKET, SO_RCVTIMEO, &patience,
+	     sizeof(patience));
+	MUST(SYS_setsockopt, s, SOL_SOCKET, SO_SNDTIMEO, &patience,
+	     sizeof(patience));
+	MUST(SYS_connect, s, &server, sizeof(server));
+	MUST(SYS_write, s, &what, 1);
+	return s;
+}
+
+static void expect(long got, long want)
+{
+	if (got != want)
+		die("the connection ended early", EPIPE);
+}
+
+static double tcp_rr(double seconds)
+{
+	double start, end;
+	unsigned long n = 0;
+	int s = ask('e'), i;
+
+	start = now();
+	do {
+		for (i = 0; i < 16; i++, n++) {
+			MUST(SYS_write, s, buffer, 1);
+			expect(MUST(SYS_read, s, buffer, 1), 1);
+		}
+		end = now();
+	} while (end < start + seconds);
+	MUST(SYS_close, s);
+	return n / (end - start);
+}
+
+static double crr(double seconds)
+{
+	double start = now(), end;
+	unsigned long n = 0;
+	int s;
+
+	do {
+		s = ask('e');
+		MUST(SYS_write, s, buffer, 1);
+		expect(MUST(SYS_read, s, buffer, 1), 1);
+		MUST(SYS_close, s);
+		n++;
+		end = now();
+	} while (end < start + seconds);
+	return n / (end - start);
+}
+
+static double udp_rr(double seconds)
+{
+	struct timeval patience = { .tv_usec = 100000 };
+	unsigned long n = 0, lost = 0;
+	int control = ask('u'), s, i;
+	double start, end;
+	long got;
+
+	/* Its answer: the server listens. */
+	expect(MUST(SYS_read, control, buffer, 1), 1);
+	s = MUST(SYS_socket, AF_INET, SOCK_DGRAM, 0);
+	MUST(SYS_setsockopt, s, SOL_SOCKET, SO_RCVTIMEO, &patience,
+	     sizeof(patience));
+	MUST(SYS_connect, s, &server, sizeof(server));
+	start = now();
+	do {
+		for (i = 0; i < 16; i++) {
+			MUST(SYS_write, s, buffer, 1);
+			got = CALL(SYS_read, s, buffer, 1);
+			if (got == 1)
+				n++;
+			else if (got != -EAGAIN || ++lost > MAX_LOST)
+				die("no answer", got == 1 ? EIO : got);
+		}
+		end = now();
+	} while (end < start + seconds);
+	MUST(SYS_close, control);
+	return n / (end - start);
+}
+
+/* To the side under test: what it counts, until its answer is here. */
+static double in(double seconds)
+{
+	uint64_t bytes;
+	int s = ask('i'), i;
+	double start = now();
+
+	do {
+		for (i = 0; i < 8; i++)
+			MUST(SYS_write, s, buffer, sizeof(buffer));
+	} while (now() < start + seconds);
+	MUST(SYS_shutdown, s, SHUT_WR);
+	expect(MUST(SYS_read, s, &bytes, sizeof(bytes)), sizeof(bytes));
+	seconds = now() - start;
+	MUST(SYS_close, s);
+	return bytes * 8 / seconds;
+}
+
+static double out(double seconds)
+{
+	unsigned long bytes = 0;
+	double start, end;
+	int s = ask('o');
+	long n;
+
+	start = now();
+	do {
+		n = MUST(SYS_read, s, buffer, sizeof(buffer));
+		if (!n)
+			expect(n, 1);
+		bytes += n;
+		end = now();
+	} while (end < start + seconds);
+	MUST(SYS_close, s);
+	return bytes * 8 / (end - start);
+}
+
+static const struct {
+	const char *name;
+	double (*run)(double seconds);
+} rows[] = {
+	{ "tcp-rr", tcp_rr },
+	{ "udp-rr", udp_rr },
+	{ "crr", crr },
+	{ "in", in },
+	{ "out", out },
+};
+
+int main(int argc, char **argv)
+{
+	unsigned int i;
+
+	if (argc != 5) {
+		fprintf(stderr, "usage: %s ROW SECONDS IP PORT\n", argv[0]);
+		return 125;
+	}
+	signal(SIGPIPE, SIG_IGN);
+	side_begin("here");
+	server = address(argv[3], atoi(argv[4]));
+	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (!strcmp(argv[1], rows[i].name)) {
+			printf("%.12g\n", rows[i].run(atof(argv[2])));
+			ask('q');
+			return 0;
+		}
+	die(argv[1], EINVAL);
+}

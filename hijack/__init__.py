@@ -1,0 +1,1 @@
+"""The workshop: builds library kernels and runs instances of them."""

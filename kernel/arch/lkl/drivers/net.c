@@ -1,0 +1,647 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Network interfaces over host descriptors.
+ *
+ * Theory of operation.  Slot n of the instance is interface n, and descriptor
+ * fd[n] of every process that may run the kernel.  Whoever finds it readable
+ * raises UKL_IRQ_DEV(n), which schedules NAPI; frames are read and written by
+ * the thread that runs the kernel at that moment, in its own process.
+ *
+ * TAP devices and wires carry a virtio_net_hdr before each frame, so frames
+ * of up to 64 KB cross in one piece and checksums need not be computed.
+ * Datagram and stream sockets carry what is on a real cable.
+ *
+ * A frame is read into a short linear buffer followed by pages.  Small frames
+ * stay in the buffer and leave the pages for the next read; large ones take
+ * the pages along, which saves a copy.
+ */
+#include <linux/etherdevice.h>
+#include <linux/hrtimer.h>
+#include <linux/jhash.h>
+#include <linux/netdevice.h>
+#include <linux/rtnetlink.h>
+#include <linux/skbuff.h>
+#include <linux/slab.h>
+#include <linux/socket.h>
+#include <linux/timekeeping.h>
+#include <linux/uio.h>
+#include <linux/un.h>
+#include <linux/virtio_net.h>
+#include <asm/ukl.h>
+#include <uapi/asm/unistd.h>
+
+#define VNET_HDR	((int)sizeof(struct virtio_net_hdr))
+#define FRAME_MAX	(65536 + ETH_HLEN + VLAN_HLEN)
+#define RX_LINEAR	1600
+#define RX_PAGES	20
+#define RX_ORDER	3
+#define RX_REST_MIN	2048	/* a page's rest below this is not worth it */
+#define TX_IOV		(MAX_SKB_FRAGS + 3)
+#define RETRY_NS	(50 * NSEC_PER_USEC)
+#define STREAM_BUF	(256 * 1024)
+#define FDB_SIZE	64
+
+struct rx_page {
+	struct page	*page;
+	unsigned int	size;
+	unsigned int	used;
+};
+
+/* What a wire has learned: behind which peer a station is. */
+struct fdb_entry {
+	u8		mac[ETH_ALEN];
+	u8		peer;		/* index + 1; 0: nothing */
+};
+
+struct nic {
+	struct net_device	*dev;
+	struct napi_struct	napi;
+	struct hrtimer		retry;
+	unsigned int		slot;
+	unsigned int		kind;
+	bool			vnet;
+	bool			capture;
+	bool			asked;	/* sent something since the last poll */
+
+	struct sk_buff		*skb;	/* linear buffer of the next frame */
+	struct rx_page		rx[RX_PAGES];
+	unsigned int		rx_count;
+
+	/* Streams: what was read and not yet delivered, or not yet sent. */
+	u8			*in;
+	unsigned int		in_start, in_end;
+	u8			*out;
+	unsigned int		out_start, out_end;
+
+	struct ukl_wire		*wire;
+	struct fdb_entry	fdb[FDB_SIZE];
+};
+
+static struct nic *nics[UKL_MAX_DEVS];
+
+struct host_msghdr {
+	void		*name;
+	int		namelen;
+	struct iovec	*iov;
+	size_t		iovlen;
+	void		*control;
+	size_t		controllen;
+	int		flags;
+};
+
+static int nic_fd(const struct nic *nic)
+{
+	return ukl.runner->proc->fd[nic->slot];
+}
+
+/* ------------------------------------------------------------------ */
+/* Capture: an enhanced packet block of pcapng per frame.		*/
+
+struct epb {
+	__le32	type, length, interface, time_high, time_low, captured, original;
+} __packed;
+
+#define EPB_TYPE	6
+
+static void capture_frame(struct nic *nic, const struct sk_buff *skb)
+{
+	static const u8 zeros[4];
+	int fd = ukl.runner->proc->fd[UKL_FD_CAPTURE], i, n = 0;
+	u64 now = ktime_get_real_ns();
+	unsigned int pad = -skb->len & 3;
+	__le32 trailer = cpu_to_le32(sizeof(struct epb) + skb->len + pad + 4);
+	struct epb head = {
+		.type		= cpu_to_le32(EPB_TYPE),
+		.length		= trailer,
+		.interface	= cpu_to_le32(nic->slot),
+		.time_high	= cpu_to_le32(now >> 32),
+		.time_low	= cpu_to_le32(now),
+		.captured	= cpu_to_le32(skb->len),
+		.original	= cpu_to_le32(skb->len),
+	};
+	struct iovec iov[TX_IOV + 2];
+
+	if (fd < 0)
+		return;
+	iov[n++] = (struct iovec){ &head, sizeof(head) };
+	iov[n++] = (struct iovec){ skb->data, skb_headlen(skb) };
+	for (i = 0; i < skb_shinfo(skb)->nr_frags; i++) {
+		const skb_frag_t *frag = &skb_shinfo(skb)->frags[i];
+
+		iov[n++] = (struct iovec){ skb_frag_address(frag),
+					   skb_frag_size(frag) };
+	}
+	iov[n++] = (struct iovec){ (void *)zeros, pad };
+	iov[n++] = (struct iovec){ &trailer, sizeof(trailer) };
+	/* The file is in append mode: one call is one block. */
+	ukl_hostcall(__NR_writev, fd, (long)iov, n, 0, 0, 0);
+}
+
+/* ------------------------------------------------------------------ */
+/* Receive.								*/
+
+static void rx_refill(struct nic *nic)
+{
+	unsigned int room = 0, i;
+	struct page *page;
+	unsigned int order;
+
+	for (i = 0; i < nic->rx_count; i++)
+		room += nic->rx[i].size - nic->rx[i].used;
+	while (room < FRAME_MAX && nic->rx_count < RX_PAGES) {
+		order = RX_ORDER;
+		page = alloc_pages(GFP_ATOMIC | __GFP_COMP | __GFP_NOWARN |
+				   __GFP_NORETRY, order);
+		if (!page) {
+			order = 0;
+			page = alloc_pages(GFP_ATOMIC | __GFP_NOWARN, order);
+		}
+		if (!page)
+			return;
+		nic->rx[nic->rx_count++] = (struct rx_page){
+			page, PAGE_SIZE << order, 0 };
+		room += PAGE_SIZE << order;
+	}
+}
+
+static void rx_free(struct nic *nic)
+{
+	while (nic->rx_count)
+		put_page(nic->rx[--nic->rx_count].page);
+	dev_kfree_skb_any(nic->skb);
+	nic->skb = NULL;
+}
+
+/* Moves the first @len bytes behind the linear buffer from pages to @skb. */
+static void rx_take(struct nic *nic, struct sk_buff *skb, unsigned int len)
+{
+	unsigned int i, part, step, done = 0;
+
+	for (i = 0; len && i < nic->rx_count; i++) {
+		struct rx_page *rx = &nic->rx[i];
+
+		part = min(len, rx->size - rx->used);
+		step = min(ALIGN(part, L1_CACHE_BYTES), rx->size - rx->used);
+		get_page(rx->page);
+		skb_add_rx_frag(skb, skb_shinfo(skb)->nr_frags, rx->page,
+				rx->used, part, step);
+		rx->used += step;
+		len -= part;
+		if (rx->size - rx->used < RX_REST_MIN) {
+			put_page(rx->page);
+			done = i + 1;
+		}
+	}
+	nic->rx_count -= done;
+	memmove(nic->rx, nic->rx + done, nic->rx_count * sizeof(nic->rx[0]));
+}
+
+static void wire_learn(struct nic *nic, const u8 *mac, const char *path);
+
+/*
+ * Reads one frame.  Returns an skb, NULL when there is none, or an error
+ * pointer when the frame was dropped.
+ */
+static struct sk_buff *rx_frame(struct nic *nic)
+{
+	struct iovec iov[RX_PAGES + 2];
+	struct virtio_net_hdr hdr;
+	struct sockaddr_un from = { };
+	struct host_msghdr msg = { &from, sizeof(from), iov };
+	struct sk_buff *skb = nic->skb;
+	unsigned int i, n = 0, head = nic->vnet ? VNET_HDR : 0;
+	long len;
+
+	if (!skb) {
+		skb = napi_alloc_skb(&nic->napi, RX_LINEAR);
+		if (!skb)
+			return NULL;
+		nic->skb = skb;
+	}
+	rx_refill(nic);
+	if (head)
+		iov[n++] = (struct iovec){ &hdr, head };
+	iov[n++] = (struct iovec){ skb->data, RX_LINEAR };
+	for (i = 0; i < nic->rx_count; i++)
+		iov[n++] = (struct iovec){
+			page_address(nic->rx[i].page) + nic->rx[i].used,
+			nic->rx[i].size - nic->rx[i].used };
+	if (nic->kind == UKL_DEV_WIRE) {
+		msg.iovlen = n;
+		len = ukl_hostcall(__NR_recvmsg, nic_fd(nic), (long)&msg,
+				   MSG_DONTWAIT, 0, 0, 0);
+	} else {
+		len = ukl_hostcall(__NR_readv, nic_fd(nic), (long)iov, n, 0,
+				   0, 0);
+	}
+	if (len < 0)
+		return NULL;
+	/* A datagram socket whose other end is closed reads as empty. */
+	if (!len)
+		return NULL;
+	len -= head;
+	if (len < ETH_HLEN) {
+		nic->dev->stats.rx_length_errors++;
+		return ERR_PTR(-EINVAL);
+	}
+	nic->skb = NULL;
+	skb_put(skb, min_t(unsigned int, len, RX_LINEAR));
+	if (len > RX_LINEAR)
+		rx_take(nic, skb, len - RX_LINEAR);
+	if (nic->kind == UKL_DEV_WIRE)
+		wire_learn(nic, skb->data + ETH_ALEN, from.sun_path);
+	if (head && virtio_net_hdr_to_skb(skb, &hdr, true)) {
+		nic->dev->stats.rx_frame_errors++;
+		kfree_skb(skb);
+		return ERR_PTR(-EINVAL);
+	}
+	return skb;
+}
+
+/* The next whole frame of a stream. */
+static struct sk_buff *rx_stream(struct nic *nic)
+{
+	struct sk_buff *skb;
+	unsigned int have, len;
+	long n;
+
+	for (;;) {
+		have = nic->in_end - nic->in_start;
+		len = have < 4 ? 0 : be32_to_cpup((__be32 *)(nic->in +
+							     nic->in_start));
+		if (have >= 4 && (len < ETH_HLEN || len > FRAME_MAX)) {
+			/* Out of step: nothing after this makes sense. */
+			netdev_err(nic->dev, "frame of %u bytes in the stream: "
+				   "the interface stops\n", len);
+			nic->in_start = nic->in_end = 0;
+			ukl.devs &= ~BIT(nic->slot);
+			netif_carrier_off(nic->dev);
+			return NULL;
+		}
+		if (have >= 4 && have - 4 >= len)
+			break;
+		if (nic->in_start) {
+			memmove(nic->in, nic->in + nic->in_start, have);
+			nic->in_start = 0;
+			nic->in_end = have;
+		}
+		n = ukl_hostcall(__NR_read, nic_fd(nic),
+				 (long)(nic->in + nic->in_end),
+				 STREAM_BUF - nic->in_end, 0, 0, 0);
+		if (!n) {
+			netdev_err(nic->dev, "the other end has closed\n");
+			ukl.devs &= ~BIT(nic->slot);
+			netif_carrier_off(nic->dev);
+		}
+		if (n <= 0)
+			return NULL;
+		nic->in_end += n;
+	}
+	skb = napi_alloc_skb(&nic->napi, len);
+	if (skb)
+		skb_put_data(skb, nic->in + nic->in_start + 4, len);
+	nic->in_start += 4 + len;
+	if (!skb)
+		nic->dev->stats.rx_dropped++;
+	return skb ?: ERR_PTR(-ENOMEM);
+}
+
+static int nic_poll(struct napi_struct *napi, int budget)
+{
+	struct nic *nic = container_of(napi, struct nic, napi);
+	bool asked = nic->asked && nic->kind != UKL_DEV_STREAM;
+	struct sk_buff *skb;
+	unsigned int len;
+	int done = 0;
+
+	nic->asked = false;
+	while (done < budget) {
+		skb = nic->kind == UKL_DEV_STREAM ? rx_stream(nic) :
+						    rx_frame(nic);
+		if (!skb)
+			break;
+		done++;
+		if (IS_ERR(skb))
+			continue;
+		len = skb->len;
+		if (nic->capture)
+			capture_frame(nic, skb);
+		nic->dev->stats.rx_packets++;
+		nic->dev->stats.rx_bytes += len;
+		skb->protocol = eth_type_trans(skb, nic->dev);
+		napi_gro_receive(napi, skb);
+		/*
+		 * One question, one small answer: asking for more would only
+		 * cost a call.  If there is, the descriptor stays readable.
+		 */
+		if (asked && len <= RX_LINEAR)
+			break;
+	}
+	if (done < budget)
+		napi_complete_done(napi, done);
+	return done;
+}
+
+void ukl_net_irq(unsigned int slots)
+{
+	unsigned int i;
+
+	for (i = 0; i < UKL_MAX_DEVS; i++)
+		if ((slots & BIT(i)) && nics[i])
+			napi_schedule(&nics[i]->napi);
+}
+
+/* ------------------------------------------------------------------ */
+/* Transmit.								*/
+
+/* The descriptor takes no more: try again soon. */
+static void tx_hold(struct nic *nic)
+{
+	netif_stop_queue(nic->dev);
+	hrtimer_start(&nic->retry, ns_to_ktime(RETRY_NS), HRTIMER_MODE_REL);
+}
+
+/* Sends what is left of a frame that the stream took in part. */
+static bool tx_flush(struct nic *nic)
+{
+	long n;
+
+	while (nic->out_start < nic->out_end) {
+		n = ukl_hostcall(__NR_write, nic_fd(nic),
+				 (long)(nic->out + nic->out_start),
+				 nic->out_end - nic->out_start, 0, 0, 0);
+		if (n < 0)
+			return false;
+		nic->out_start += n;
+	}
+	return true;
+}
+
+static enum hrtimer_restart tx_retry(struct hrtimer *timer)
+{
+	struct nic *nic = container_of(timer, struct nic, retry);
+
+	if (nic->kind == UKL_DEV_STREAM && !tx_flush(nic)) {
+		hrtimer_forward_now(timer, ns_to_ktime(RETRY_NS));
+		return HRTIMER_RESTART;
+	}
+	netif_wake_queue(nic->dev);
+	return HRTIMER_NORESTART;
+}
+
+static unsigned int fdb_slot(const u8 *mac)
+{
+	return jhash(mac, ETH_ALEN, 0) % FDB_SIZE;
+}
+
+static void wire_learn(struct nic *nic, const u8 *mac, const char *path)
+{
+	struct fdb_entry *e = &nic->fdb[fdb_slot(mac)];
+	unsigned int i;
+
+	if (is_multicast_ether_addr(mac))
+		return;
+	if (e->peer && ether_addr_equal(e->mac, mac) &&
+	    !strcmp(nic->wire->path[e->peer - 1], path))
+		return;
+	for (i = 0; i < nic->wire->n; i++)
+		if (!strcmp(nic->wire->path[i], path)) {
+			ether_addr_copy(e->mac, mac);
+			e->peer = i + 1;
+			return;
+		}
+}
+
+/* To the peer behind which the station is, or to all. */
+static long wire_send(struct nic *nic, const u8 *mac, struct iovec *iov, int n)
+{
+	struct sockaddr_un to = { .sun_family = AF_UNIX };
+	struct host_msghdr msg = { &to, sizeof(to), iov, n };
+	struct fdb_entry *e = &nic->fdb[fdb_slot(mac)];
+	unsigned int i, first = 0, last = nic->wire->n;
+	bool known = e->peer && ether_addr_equal(e->mac, mac);
+	long err;
+
+	if (known) {
+		first = e->peer - 1;
+		last = first + 1;
+	}
+	for (i = first; i < last; i++) {
+		memcpy(to.sun_path, nic->wire->path[i], sizeof(to.sun_path));
+		err = ukl_hostcall(__NR_sendmsg, nic_fd(nic), (long)&msg,
+				   MSG_DONTWAIT | MSG_NOSIGNAL, 0, 0, 0);
+		if (known && err == -EAGAIN)
+			return err;
+		if (known && err < 0)
+			e->peer = 0;	/* it has gone */
+	}
+	return 0;
+}
+
+static netdev_tx_t nic_xmit(struct sk_buff *skb, struct net_device *dev)
+{
+	struct nic *nic = netdev_priv(dev);
+	struct iovec iov[TX_IOV];
+	struct virtio_net_hdr hdr;
+	unsigned int total = skb->len;
+	__be32 length = cpu_to_be32(skb->len);
+	int n = 0, i;
+	long sent;
+
+	if (nic->vnet) {
+		if (virtio_net_hdr_from_skb(skb, &hdr, true, false, 0))
+			goto drop;
+		iov[n++] = (struct iovec){ &hdr, VNET_HDR };
+		total += VNET_HDR;
+	} else if (nic->kind == UKL_DEV_STREAM) {
+		iov[n++] = (struct iovec){ &length, sizeof(length) };
+		total += sizeof(length);
+	}
+	iov[n++] = (struct iovec){ skb->data, skb_headlen(skb) };
+	for (i = 0; i < skb_shinfo(skb)->nr_frags; i++) {
+		const skb_frag_t *frag = &skb_shinfo(skb)->frags[i];
+
+		iov[n++] = (struct iovec){ skb_frag_address(frag),
+					   skb_frag_size(frag) };
+	}
+	if (nic->kind == UKL_DEV_WIRE)
+		sent = wire_send(nic, skb->data, iov, n);
+	else
+		sent = ukl_hostcall(__NR_writev, nic_fd(nic), (long)iov, n, 0,
+				    0, 0);
+	if (sent == -EAGAIN) {
+		tx_hold(nic);
+		return NETDEV_TX_BUSY;
+	}
+	if (sent < 0)
+		goto drop;
+	if (nic->capture)
+		capture_frame(nic, skb);
+	if (nic->kind == UKL_DEV_STREAM && sent < total) {
+		/* Headers are not fragmented: the rest is in the frame. */
+		nic->out_start = 0;
+		nic->out_end = total - sent;
+		if (sent < sizeof(length)) {
+			memcpy(nic->out, (u8 *)&length + sent,
+			       sizeof(length) - sent);
+			skb_copy_bits(skb, 0,
+				      nic->out + sizeof(length) - sent,
+				      skb->len);
+		} else {
+			skb_copy_bits(skb, sent - sizeof(length), nic->out,
+				      total - sent);
+		}
+		tx_hold(nic);
+	}
+	nic->asked = true;
+	dev->stats.tx_packets++;
+	dev->stats.tx_bytes += skb->len;
+	dev_consume_skb_any(skb);
+	return NETDEV_TX_OK;
+
+drop:
+	dev->stats.tx_dropped++;
+	dev_kfree_skb_any(skb);
+	return NETDEV_TX_OK;
+}
+
+/* ------------------------------------------------------------------ */
+/* Interfaces come and go.						*/
+
+static int nic_open(struct net_device *dev)
+{
+	struct nic *nic = netdev_priv(dev);
+
+	napi_enable(&nic->napi);
+	netif_start_queue(dev);
+	__atomic_fetch_or(&ukl.devs, BIT(nic->slot), __ATOMIC_SEQ_CST);
+	ukl_poll_anew();
+	return 0;
+}
+
+static int nic_stop(struct net_device *dev)
+{
+	struct nic *nic = netdev_priv(dev);
+
+	__atomic_fetch_and(&ukl.devs, ~BIT(nic->slot), __ATOMIC_SEQ_CST);
+	ukl_poll_anew();
+	netif_stop_queue(dev);
+	hrtimer_cancel(&nic->retry);
+	napi_disable(&nic->napi);
+	rx_free(nic);
+	return 0;
+}
+
+static const struct net_device_ops nic_ops = {
+	.ndo_open		= nic_open,
+	.ndo_stop		= nic_stop,
+	.ndo_start_xmit		= nic_xmit,
+	.ndo_set_mac_address	= eth_mac_addr,
+	.ndo_validate_addr	= eth_validate_addr,
+};
+
+static void nic_free(struct net_device *dev)
+{
+	struct nic *nic = netdev_priv(dev);
+
+	nics[nic->slot] = NULL;
+	kfree(nic->in);
+	kfree(nic->out);
+	kfree(nic->wire);
+}
+
+long ukl_netdev_add(unsigned int slot, const struct ukl_dev *spec)
+{
+	struct net_device *dev;
+	struct nic *nic;
+	int err;
+
+	if (slot >= UKL_MAX_DEVS || spec->kind == UKL_DEV_NONE ||
+	    spec->kind > UKL_DEV_WIRE)
+		return -EINVAL;
+	if (nics[slot])
+		return -EBUSY;
+	dev = alloc_etherdev(sizeof(*nic));
+	if (!dev)
+		return -ENOMEM;
+	nic = netdev_priv(dev);
+	nic->dev = dev;
+	nic->slot = slot;
+	nic->kind = spec->kind;
+	nic->vnet = spec->kind == UKL_DEV_TAP || spec->kind == UKL_DEV_WIRE;
+	nic->capture = spec->flags & UKL_DEV_F_CAPTURE;
+	hrtimer_init(&nic->retry, CLOCK_MONOTONIC, HRTIMER_MODE_REL_SOFT);
+	nic->retry.function = tx_retry;
+
+	strscpy(dev->name, spec->name, IFNAMSIZ);
+	dev->netdev_ops = &nic_ops;
+	dev->max_mtu = ETH_MAX_MTU;
+	if (spec->mtu)
+		dev->mtu = spec->mtu;
+	if (is_valid_ether_addr(spec->mac))
+		eth_hw_addr_set(dev, spec->mac);
+	else
+		eth_hw_addr_random(dev);
+	if (nic->vnet) {
+		dev->hw_features = NETIF_F_SG | NETIF_F_HW_CSUM | NETIF_F_TSO |
+				   NETIF_F_TSO6 | NETIF_F_TSO_ECN;
+		dev->features = dev->hw_features | NETIF_F_GRO;
+		dev->vlan_features = dev->features;
+	} else if (spec->kind == UKL_DEV_STREAM) {
+		nic->in = kmalloc(STREAM_BUF, GFP_KERNEL);
+		nic->out = kmalloc(FRAME_MAX + 4, GFP_KERNEL);
+	}
+	if (spec->kind == UKL_DEV_WIRE)
+		nic->wire = kzalloc(sizeof(*nic->wire), GFP_KERNEL);
+	if ((spec->kind == UKL_DEV_STREAM && (!nic->in || !nic->out)) ||
+	    (spec->kind == UKL_DEV_WIRE && !nic->wire)) {
+		nic_free(dev);
+		free_netdev(dev);
+		return -ENOMEM;
+	}
+	netif_napi_add(dev, &nic->napi, nic_poll);
+	dev->priv_destructor = nic_free;
+	err = register_netdev(dev);
+	if (err) {
+		nic_free(dev);
+		free_netdev(dev);
+		return err;
+	}
+	nics[slot] = nic;
+	return dev->ifindex;
+}
+
+long ukl_netdev_del(unsigned int slot)
+{
+	struct net_device *dev;
+
+	if (slot >= UKL_MAX_DEVS || !nics[slot])
+		return -ENODEV;
+	dev = nics[slot]->dev;
+	unregister_netdev(dev);
+	free_netdev(dev);
+	return 0;
+}
+
+/* The other ends of the wire in @slot are now these. */
+long ukl_wire_set(unsigned int slot, const struct ukl_wire *wire)
+{
+	struct nic *nic = slot < UKL_MAX_DEVS ? nics[slot] : NULL;
+
+	if (!nic || nic->kind != UKL_DEV_WIRE)
+		return -ENODEV;
+	if (wire->n > UKL_WIRE_PEERS)
+		return -EINVAL;
+	local_bh_disable();
+	*nic->wire = *wire;
+	memset(nic->fdb, 0, sizeof(nic->fdb));
+	local_bh_enable();
+	return 0;
+}
+
+void ukl_init_net(void)
+{
+	rtnl_lock();
+	dev_change_flags(init_net.loopback_dev, IFF_UP, NULL);
+	rtnl_unlock();
+}

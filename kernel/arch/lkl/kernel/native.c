@@ -1,0 +1,835 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The native side: what host threads do on their own stacks.
+ *
+ * Theory of operation.  The library kernel has one CPU, and the CPU is a
+ * lock: ukl.lock holds the id of the thread record that owns it.  Its owner
+ * may continue `current`, the coroutine that is on the CPU.  A coroutine comes
+ * back to the native stack for one of three reasons (enum ukl_leave):
+ *
+ *   USER     `current` finished its system call.  It stays on the CPU, so its
+ *            next call finds it there.
+ *   IDLE     Nothing can run.
+ *   HANDOFF  `current` is a task whose user addresses belong to another host
+ *            thread.  That thread gets the CPU with the lock still taken.
+ *
+ * A thread whose call is not finished then waits for the CPU to be handed to
+ * it.  Interrupts are bits in ukl.pending: whoever raises one handles it if
+ * the CPU is free, and otherwise the owner sees it when it enables interrupts
+ * or lets the CPU go.
+ *
+ * Nothing here may touch kernel data structures without the lock, sleep in
+ * the kernel's sense, or use `current` for anything but continuing it.  All
+ * host calls go through the process's own hostcall().
+ */
+#include <linux/extable.h>
+#include <linux/init_task.h>
+#include <linux/sched/task_stack.h>
+#include <linux/sched.h>
+#include <linux/utsname.h>
+#include <asm/ukl.h>
+#include <asm/sections.h>
+#include <generated/utsrelease.h>
+#include <uapi/linux/futex.h>
+#include <uapi/asm/unistd.h>
+
+#define HOST_POLLIN		0x001
+#define HOST_EINTR		4
+
+struct host_pollfd {
+	int fd;
+	short events, revents;
+};
+
+struct host_timespec {
+	long sec, nsec;
+};
+
+#define NSEC_PER_MSEC_L		1000000L
+#define STALL_NS		(1000 * NSEC_PER_MSEC_L)
+
+struct ukl_shared ukl __aligned(4096);
+struct ukl_boot ukl_boot_info;
+
+/* Real atomics: other host CPUs look at these words. */
+#define SHARED_LOAD(p)		__atomic_load_n(p, __ATOMIC_SEQ_CST)
+#define SHARED_STORE(p, v)	__atomic_store_n(p, v, __ATOMIC_SEQ_CST)
+#define SHARED_OR(p, v)		__atomic_fetch_or(p, v, __ATOMIC_SEQ_CST)
+#define SHARED_AND(p, v)	__atomic_fetch_and(p, v, __ATOMIC_SEQ_CST)
+#define SHARED_XCHG(p, v)	__atomic_exchange_n(p, v, __ATOMIC_SEQ_CST)
+#define SHARED_INC(p)		__atomic_fetch_add(p, 1, __ATOMIC_SEQ_CST)
+
+static __always_inline bool shared_cas(unsigned int *p, unsigned int old,
+				       unsigned int new)
+{
+	return __atomic_compare_exchange_n(p, &old, new, false,
+					   __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+
+static long host(struct ukl_thread *th, long nr, long a, long b, long c,
+		 long d, long e, long f)
+{
+	return th->proc->hostcall(nr, a, b, c, d, e, f);
+}
+
+/* For kernel code: in the process that runs it. */
+long ukl_hostcall(long nr, long a, long b, long c, long d, long e, long f)
+{
+	return ukl.runner->proc->hostcall(nr, a, b, c, d, e, f);
+}
+
+static long futex_wait(struct ukl_thread *th, unsigned int *word,
+		       unsigned int val, long ns)
+{
+	struct host_timespec ts = { ns / 1000000000L, ns % 1000000000L };
+
+	return host(th, __NR_futex, (long)word, FUTEX_WAIT, val,
+		    ns < 0 ? 0 : (long)&ts, 0, 0);
+}
+
+static void futex_wake(struct ukl_thread *th, unsigned int *word, int n)
+{
+	host(th, __NR_futex, (long)word, FUTEX_WAKE, n, 0, 0, 0);
+}
+
+/*
+ * Which host CPU this is.  Linux keeps the number in the limit of a segment,
+ * where every x86-64 kernel's vDSO finds it.
+ */
+static __always_inline unsigned int host_cpu(void)
+{
+	unsigned int limit;
+
+	asm volatile("lsl %1, %0" : "=r" (limit) : "r" (0x7b));
+	return limit & 0xfff;
+}
+
+/*
+ * Waking a thread on another CPU takes longer than most calls: wait a little
+ * before going to sleep, but only while whom we wait for runs elsewhere.
+ */
+#define SPIN_ROUNDS	1500	/* 60 us: what such a wake-up takes */
+
+static bool worth_spinning(struct ukl_thread *th)
+{
+	unsigned int owner = READ_ONCE(ukl.lock) & ~UKL_LOCK_WAITERS;
+
+	return !owner || READ_ONCE(ukl.thread[owner - 1].cpu) != th->cpu;
+}
+
+/* ------------------------------------------------------------------ */
+/* The CPU lock.							*/
+
+static __always_inline bool cpu_trylock(struct ukl_thread *th)
+{
+	return shared_cas(&ukl.lock, 0, th->id);
+}
+
+/*
+ * The owner died outside the kernel: in the queue for the CPU, or after it
+ * was handed the CPU and before it took it.  Nothing is half done, so the CPU
+ * goes to @th.  A task that was about to continue there has lost its user
+ * side and goes on without.
+ */
+static bool cpu_steal(struct ukl_thread *th, unsigned int seen)
+{
+	struct ukl_thread *dead =
+		&ukl.thread[(seen & ~UKL_LOCK_WAITERS) - 1];
+	struct thread_struct *t;
+
+	if (!dead->proc || SHARED_LOAD(&dead->proc->state) != UKL_PROC_GONE ||
+	    dead->in_kernel)
+		return false;
+	if (!shared_cas(&ukl.lock, seen, th->id | UKL_LOCK_WAITERS))
+		return false;
+	t = &current->thread;
+	if (!t->lazy && t->host == dead) {
+		t->gone = true;
+		t->host = NULL;
+		dead->task = NULL;
+	}
+	/* `current` may be anything now: have it look who came in. */
+	SHARED_OR(&ukl.pending, UKL_IRQ_ENTER);
+	return true;
+}
+
+static noinline bool cpu_lock_slow(struct ukl_thread *th)
+{
+	unsigned int v, spin = SPIN_ROUNDS;
+	long err;
+
+	th->cpu = host_cpu();
+	while (spin-- && worth_spinning(th)) {
+		if (!READ_ONCE(ukl.lock) && cpu_trylock(th))
+			return !READ_ONCE(ukl.dead);
+		__builtin_ia32_pause();
+	}
+	for (;;) {
+		if (SHARED_LOAD(&ukl.dead))
+			return false;
+		v = SHARED_LOAD(&ukl.lock);
+		if (!v) {
+			/* Others may wait still: say so. */
+			if (shared_cas(&ukl.lock, 0,
+				       th->id | UKL_LOCK_WAITERS))
+				return true;
+			continue;
+		}
+		if (cpu_steal(th, v))
+			return true;
+		if (!(v & UKL_LOCK_WAITERS)) {
+			if (!shared_cas(&ukl.lock, v, v | UKL_LOCK_WAITERS))
+				continue;
+			v |= UKL_LOCK_WAITERS;
+		}
+		err = futex_wait(th, &ukl.lock, v, STALL_NS);
+		if (err == -ETIMEDOUT && SHARED_LOAD(&ukl.lock) == v) {
+			/* The kernel host finds out why and says so. */
+			SHARED_STORE(&ukl.stall, v & ~UKL_LOCK_WAITERS);
+			SHARED_INC(&ukl.procs_word);
+			futex_wake(th, &ukl.procs_word, 1);
+		}
+	}
+}
+
+/* False when the instance has ended. */
+static __always_inline bool cpu_lock(struct ukl_thread *th)
+{
+	if (likely(cpu_trylock(th)))
+		return likely(!READ_ONCE(ukl.dead));
+	return cpu_lock_slow(th);
+}
+
+static __always_inline void cpu_unlock(struct ukl_thread *th)
+{
+	if (SHARED_XCHG(&ukl.lock, 0) & UKL_LOCK_WAITERS)
+		futex_wake(th, &ukl.lock, 1);
+}
+
+static void cpu_give(struct ukl_thread *th, struct ukl_thread *to)
+{
+	unsigned int v;
+
+	do {
+		v = SHARED_LOAD(&ukl.lock);
+	} while (!shared_cas(&ukl.lock, v,
+			     to->id | (v & UKL_LOCK_WAITERS)));
+}
+
+/* ------------------------------------------------------------------ */
+/* Waking, waiting, leading.						*/
+
+static void ring(struct ukl_thread *by, unsigned int event)
+{
+	unsigned long one = 1;
+
+	host(by, __NR_write, by->proc->fd[event], (long)&one, sizeof(one), 0,
+	     0, 0);
+}
+
+static void post(struct ukl_thread *by, struct ukl_thread *th,
+		 unsigned int bits)
+{
+	unsigned int old = SHARED_OR(&th->wake, bits);
+
+	if (old & UKL_WAKE_SLEEPING)
+		futex_wake(by, &th->wake, 1);
+	else if (old & UKL_WAKE_LEADING)
+		ring(by, UKL_FD_KICK);
+}
+
+/* For kernel code. */
+void ukl_post(struct ukl_thread *th, unsigned int bits)
+{
+	post(ukl.runner, th, bits);
+}
+
+/*
+ * Waits in ppoll() for a frame on any device, or for the eventfd in slot
+ * @event; @ns as for futex_wait().  Returns the interrupts to raise.
+ */
+static unsigned int poll_devices(struct ukl_thread *th, unsigned int event,
+				 long ns)
+{
+	struct host_timespec ts = { ns / 1000000000L, ns % 1000000000L };
+	unsigned int devs = READ_ONCE(ukl.devs), bits = 0;
+	struct host_pollfd pfd[UKL_MAX_FDS];
+	unsigned int slot[UKL_MAX_FDS];
+	unsigned long drain;
+	int i, n = 0;
+
+	pfd[n] = (struct host_pollfd){ th->proc->fd[event], HOST_POLLIN, 0 };
+	slot[n++] = event;
+	for (i = 0; i < UKL_MAX_DEVS; i++) {
+		if (!(devs & (1u << i)))
+			continue;
+		pfd[n] = (struct host_pollfd){ th->proc->fd[i],
+					       HOST_POLLIN, 0 };
+		slot[n++] = i;
+	}
+	if (host(th, __NR_ppoll, (long)pfd, n, ns < 0 ? 0 : (long)&ts, 0, 0,
+		 0) <= 0)
+		return 0;
+	for (i = 0; i < n; i++) {
+		if (!pfd[i].revents)
+			continue;
+		if (slot[i] == event)
+			host(th, __NR_read, pfd[i].fd, (long)&drain,
+			     sizeof(drain), 0, 0, 0);
+		else
+			bits |= UKL_IRQ_DEV(slot[i]);
+	}
+	return bits;
+}
+
+/* For kernel code: the set of devices has changed under those who poll. */
+void ukl_poll_anew(void)
+{
+	if (SHARED_LOAD(&ukl.leader))
+		ring(ukl.runner, UKL_FD_KICK);
+	if (SHARED_LOAD(&ukl.io_polls))
+		ring(ukl.runner, UKL_FD_IO);
+}
+
+/* May this thread poll the devices while it waits? */
+static bool can_lead(struct ukl_thread *th)
+{
+	unsigned int devs = READ_ONCE(ukl.devs);
+	int i;
+
+	if (!devs || ukl.leader || th->proc->fd[UKL_FD_KICK] < 0 ||
+	    th->proc->fd[UKL_FD_IO] < 0)
+		return false;
+	for (i = 0; i < UKL_MAX_DEVS; i++)
+		if ((devs & (1u << i)) && th->proc->fd[i] < 0)
+			return false;
+	return true;
+}
+
+static void resign(struct ukl_thread *th)
+{
+	SHARED_INC(&ukl.leader_epoch);
+	SHARED_STORE(&ukl.leader, 0);
+	if (SHARED_LOAD(&ukl.io_deep)) {
+		SHARED_STORE(&ukl.io_deep, 0);
+		futex_wake(th, &ukl.io_deep, 1);
+	}
+}
+
+enum waited {
+	GOT_CPU,	/* handed over: continue `current` */
+	TOOK_CPU,	/* free, and there are interrupts */
+	LOOK_AGAIN,	/* something about this record changed */
+};
+
+/* Waits until @th is given the CPU.  @lead: it may poll the devices. */
+static enum waited wait_for_cpu(struct ukl_thread *th, bool lead)
+{
+	unsigned int old, bits, spin;
+
+	for (;;) {
+		old = SHARED_XCHG(&th->wake, 0);
+		if ((old & (UKL_WAKE_NUDGE | UKL_WAKE_RUN)) ==
+		    UKL_WAKE_NUDGE) {
+			SHARED_OR(&ukl.pending, UKL_IRQ_RESCHED);
+			th->cpu = host_cpu();
+			spin = SPIN_ROUNDS;
+			while (!READ_ONCE(th->wake) && READ_ONCE(ukl.lock) &&
+			       spin-- && worth_spinning(th))
+				__builtin_ia32_pause();
+			old |= SHARED_XCHG(&th->wake, 0);
+		}
+		if (old & UKL_WAKE_RUN) {
+			th->cpu = host_cpu();
+			if (old & UKL_WAKE_CHANGED)
+				SHARED_OR(&th->wake, UKL_WAKE_CHANGED);
+			return GOT_CPU;
+		}
+		if (SHARED_LOAD(&ukl.dead))
+			return LOOK_AGAIN;
+		if (SHARED_LOAD(&ukl.pending) && cpu_trylock(th))
+			return TOOK_CPU;
+		if (old & UKL_WAKE_CHANGED)
+			return LOOK_AGAIN;
+
+		if (lead && can_lead(th) &&
+		    shared_cas(&ukl.leader, 0, th->id)) {
+			if (!shared_cas(&th->wake, 0, UKL_WAKE_LEADING)) {
+				resign(th);
+				continue;
+			}
+			if (SHARED_LOAD(&ukl.io_polls))
+				ring(th, UKL_FD_IO);
+			bits = poll_devices(th, UKL_FD_KICK, -1);
+			SHARED_AND(&th->wake, ~UKL_WAKE_LEADING);
+			resign(th);
+			if (bits) {
+				SHARED_OR(&ukl.pending, bits);
+				/* Whoever has the CPU sees to them. */
+				if (!(READ_ONCE(th->wake) & UKL_WAKE_RUN) &&
+				    cpu_trylock(th))
+					return TOOK_CPU;
+				lead = false;
+			}
+			continue;
+		}
+		if (shared_cas(&th->wake, 0, UKL_WAKE_SLEEPING))
+			futex_wait(th, &th->wake, UKL_WAKE_SLEEPING, -1);
+	}
+}
+
+/* ------------------------------------------------------------------ */
+/* Running the kernel.							*/
+
+/* Continues `current` on this thread, which owns the CPU. */
+static __always_inline long run(struct ukl_thread *th)
+{
+	long why;
+
+	th->in_kernel = 1;
+	barrier();
+	ukl.runner = th;
+	why = ukl_resume(th, current->thread.sp);
+	barrier();
+	th->in_kernel = 0;
+	return why;
+}
+
+/* The timer thread sleeps until an older deadline than the kernel's: wake. */
+static noinline void wake_timer(struct ukl_thread *th)
+{
+	SHARED_STORE(&ukl.timer_sleeps, ukl.deadline);
+	SHARED_INC(&ukl.timer_word);
+	futex_wake(th, &ukl.timer_word, 1);
+}
+
+/*
+ * Lets the CPU go after run() returned @why.  True if interrupts came and
+ * this thread owns the CPU again.
+ */
+static __always_inline bool let_go(struct ukl_thread *th, long why)
+{
+	struct ukl_thread *to;
+
+	if (unlikely(READ_ONCE(ukl.deadline) < READ_ONCE(ukl.timer_sleeps)))
+		wake_timer(th);
+	if (unlikely(why == UKL_LEFT_HANDOFF)) {
+		to = current->thread.host;
+		cpu_give(th, to);
+		post(th, to, UKL_WAKE_RUN);
+		return false;
+	}
+	if (unlikely(why == UKL_LEFT_DEAD))
+		return false;
+	to = ukl.nudge;
+	if (unlikely(to))
+		ukl.nudge = NULL;
+	cpu_unlock(th);
+	if (unlikely(to))
+		post(th, to, UKL_WAKE_NUDGE);
+	return unlikely(SHARED_LOAD(&ukl.pending)) && cpu_trylock(th);
+}
+
+/* Handles what is pending; this thread owns the CPU and wants nothing else. */
+static void serve(struct ukl_thread *th)
+{
+	while (let_go(th, run(th)))
+		;
+}
+
+static void interrupt(struct ukl_thread *th, unsigned int bits)
+{
+	SHARED_OR(&ukl.pending, bits);
+	if (cpu_trylock(th))
+		serve(th);
+}
+
+static long native_syscall(struct ukl_thread *th, long nr, const long *args)
+{
+	bool again;
+	long why;
+
+	th->args = args;
+	if (unlikely(!cpu_lock(th)))
+		return -EOWNERDEAD;
+	if (unlikely(th->state != UKL_TH_LIVE)) {
+		cpu_unlock(th);
+		return -ESRCH;
+	}
+	th->nr = nr;
+	if (current != th->task)
+		ukl.entering = th;
+	for (;;) {
+		why = run(th);
+		if (likely(th->nr < 0))
+			break;
+		again = let_go(th, why);
+		if (unlikely(why == UKL_LEFT_DEAD))
+			return -EOWNERDEAD;
+		if (th->state != UKL_TH_LIVE) {
+			if (again)
+				serve(th);
+			return -ESRCH;
+		}
+		if (again)
+			continue;
+		while (wait_for_cpu(th, why == UKL_LEFT_IDLE) == LOOK_AGAIN) {
+			if (SHARED_LOAD(&ukl.dead))
+				return -EOWNERDEAD;
+			if (th->state != UKL_TH_LIVE)
+				return -ESRCH;
+		}
+	}
+	if (unlikely(let_go(th, why)))
+		serve(th);
+	return th->ret;
+}
+
+static long native_join(struct ukl_thread *th)
+{
+	if (th->state != UKL_TH_NEW)
+		return -EINVAL;
+	if (!cpu_lock(th))
+		return -EOWNERDEAD;
+	th->next = ukl.joining;
+	ukl.joining = th;
+	SHARED_OR(&ukl.pending, UKL_IRQ_JOIN);
+	serve(th);
+	while (SHARED_LOAD(&th->state) == UKL_TH_NEW) {
+		if (SHARED_LOAD(&ukl.dead))
+			return -EOWNERDEAD;
+		if (wait_for_cpu(th, false) == TOOK_CPU)
+			serve(th);
+	}
+	return th->state == UKL_TH_LIVE ? 0 : -EAGAIN;
+}
+
+/* Called by signal handlers that may have interrupted anything here. */
+static void native_poke(struct ukl_thread *th, struct ukl_thread *by)
+{
+	struct ukl_thread *head;
+
+	if (SHARED_XCHG(&th->poked, 1))
+		return;
+	do {
+		head = SHARED_LOAD(&ukl.poked);
+		th->next = head;
+	} while (!__atomic_compare_exchange_n(&ukl.poked, &head, th, false,
+					      __ATOMIC_SEQ_CST,
+					      __ATOMIC_SEQ_CST));
+	SHARED_OR(&ukl.pending, UKL_IRQ_POKE);
+	/* A wait that the signal interrupts, or prevents, looks at pending. */
+	SHARED_OR(&th->wake, UKL_WAKE_CHANGED);
+}
+
+/* ------------------------------------------------------------------ */
+/* Records.								*/
+
+/* Free words of the tables are taken without the lock, by the dead too. */
+static struct ukl_thread *native_thread_alloc(struct ukl_proc *proc)
+{
+	struct ukl_thread *th;
+	unsigned int i;
+
+	for (i = 0; i < UKL_MAX_THREADS; i++) {
+		th = &ukl.thread[i];
+		if (READ_ONCE(th->state) != UKL_TH_FREE ||
+		    !shared_cas(&th->state, UKL_TH_FREE, UKL_TH_NEW))
+			continue;
+		th->id = i + 1;
+		th->proc = proc;
+		th->wake = 0;
+		th->in_kernel = 0;
+		th->in_call = 0;
+		th->poked = 0;
+		th->tid = 0;
+		th->ktid = 0;
+		th->task = NULL;
+		th->next = NULL;
+		th->nr = -1;
+		th->signals = 0;
+		th->nudged = 0;
+		SHARED_INC(&proc->threads);
+		return th;
+	}
+	return NULL;
+}
+
+static struct ukl_proc *native_proc_alloc(void)
+{
+	struct ukl_proc *proc;
+	unsigned int i, j;
+
+	for (i = 0; i < UKL_MAX_PROCS; i++) {
+		proc = &ukl.proc[i];
+		if (READ_ONCE(proc->state) != UKL_PROC_FREE ||
+		    !shared_cas(&proc->state, UKL_PROC_FREE, UKL_PROC_NEW))
+			continue;
+		proc->pid = 0;
+		proc->kpid = 0;
+		proc->parent = NULL;
+		proc->parent_pid = 0;
+		proc->threads = 0;
+		proc->flags = 0;
+		for (j = 0; j < UKL_MAX_FDS; j++)
+			proc->fd[j] = -1;
+		return proc;
+	}
+	return NULL;
+}
+
+static void native_thread_free(struct ukl_thread *th)
+{
+	struct ukl_proc *proc = th->proc;
+
+	if (__atomic_fetch_sub(&proc->threads, 1, __ATOMIC_SEQ_CST) == 1 &&
+	    (proc->state == UKL_PROC_GONE || !proc->pid)) {
+		/* Whoever takes it next must not be seen with this pid. */
+		SHARED_STORE(&proc->pid, 0);
+		SHARED_STORE(&proc->state, UKL_PROC_FREE);
+	}
+	SHARED_STORE(&th->state, UKL_TH_FREE);
+}
+
+/* ------------------------------------------------------------------ */
+/* Death.								*/
+
+static void native_die(struct ukl_thread *by, const char *why)
+{
+	unsigned int i;
+
+	for (i = 0; i < sizeof(ukl.last_words) - 1 && why[i]; i++)
+		ukl.last_words[i] = why[i];
+	ukl.last_words[i] = 0;
+	SHARED_STORE(&ukl.dead, 1);
+	futex_wake(by, &ukl.lock, INT_MAX);
+	SHARED_INC(&ukl.procs_word);
+	futex_wake(by, &ukl.procs_word, INT_MAX);
+	SHARED_INC(&ukl.timer_word);
+	futex_wake(by, &ukl.timer_word, INT_MAX);
+	SHARED_STORE(&ukl.io_deep, 0);
+	futex_wake(by, &ukl.io_deep, INT_MAX);
+	if (SHARED_LOAD(&ukl.io_polls))
+		ring(by, UKL_FD_IO);
+	SHARED_STORE(&ukl.booted, 2);
+	futex_wake(by, &ukl.booted, INT_MAX);
+	for (i = 0; i < UKL_MAX_THREADS; i++)
+		if (ukl.thread[i].state != UKL_TH_FREE)
+			post(by, &ukl.thread[i], UKL_WAKE_CHANGED);
+}
+
+/* For kernel code that cannot go on.  The CPU stays taken. */
+void __noreturn ukl_stop(const char *why)
+{
+	unsigned long sp;
+
+	native_die(ukl.runner, why);
+	for (;;)
+		ukl_leave(&sp, ukl.runner, UKL_LEFT_DEAD);
+}
+
+/*
+ * @proc is dead (its pidfd says so).  From GONE on, anyone who waits for the
+ * CPU may take it from a thread of that process.
+ */
+static long native_proc_died(struct ukl_thread *by, struct ukl_proc *proc)
+{
+	unsigned int i, owner;
+
+	SHARED_STORE(&proc->state, UKL_PROC_GONE);
+	owner = SHARED_LOAD(&ukl.lock) & ~UKL_LOCK_WAITERS;
+	if (owner && ukl.thread[owner - 1].proc == proc &&
+	    ukl.thread[owner - 1].in_kernel)
+		return -EOWNERDEAD;
+	i = SHARED_LOAD(&ukl.leader);
+	if (i && ukl.thread[i - 1].proc == proc &&
+	    shared_cas(&ukl.leader, i, 0)) {
+		SHARED_INC(&ukl.leader_epoch);
+		SHARED_STORE(&ukl.io_deep, 0);
+		futex_wake(by, &ukl.io_deep, 1);
+	}
+	/* A wake-up for the lock may have died with it. */
+	futex_wake(by, &ukl.lock, INT_MAX);
+	return 0;
+}
+
+static void native_hold(struct ukl_thread *th)
+{
+	cpu_lock(th);
+}
+
+static void native_release(struct ukl_thread *th)
+{
+	cpu_unlock(th);
+	if (SHARED_LOAD(&ukl.pending) && cpu_trylock(th))
+		serve(th);
+}
+
+static unsigned long native_fixup(unsigned long ip)
+{
+	const struct exception_table_entry *e;
+
+	if (ip < (unsigned long)_stext || ip >= (unsigned long)_etext)
+		return 0;
+	e = search_exception_tables(ip);
+	return e ? e->fixup : 0;
+}
+
+/* ------------------------------------------------------------------ */
+/* The kernel host's threads.						*/
+
+#define DEEP_NS		(100 * NSEC_PER_MSEC_L)
+#define WATCH_NS	(1 * NSEC_PER_MSEC_L)
+#define WATCH_ROUNDS	20
+
+static void native_timer_loop(struct ukl_thread *th)
+{
+	unsigned long deadline, now;
+	unsigned int word;
+	long ns;
+
+	while (!SHARED_LOAD(&ukl.dead)) {
+		word = SHARED_LOAD(&ukl.timer_word);
+		deadline = SHARED_LOAD(&ukl.deadline);
+		now = __builtin_ia32_rdtsc();
+		if (now >= deadline) {
+			/* The interrupt sets the next deadline. */
+			__atomic_compare_exchange_n(&ukl.deadline, &deadline,
+						    ~0UL, false,
+						    __ATOMIC_SEQ_CST,
+						    __ATOMIC_SEQ_CST);
+			interrupt(th, UKL_IRQ_TIMER);
+			continue;
+		}
+		SHARED_STORE(&ukl.timer_sleeps, deadline);
+		if (SHARED_LOAD(&ukl.deadline) < deadline)
+			continue;
+		if (deadline == ~0UL) {
+			futex_wait(th, &ukl.timer_word, word, -1);
+			continue;
+		}
+		now = (deadline - now) / 1000;
+		ns = now > 1000000000UL * 1000 ? 1000000000L :
+		     (long)(now * 1000000000UL / ukl.tsc_khz);
+		futex_wait(th, &ukl.timer_word, word, ns + 1);
+	}
+}
+
+/*
+ * Polls the devices while no blocked thread does.  Nothing is gained by
+ * being quick where threads lead now and then (the next leader takes a frame
+ * on its own CPU, without a wake-up), nor where one is about to enter again
+ * (it is `current`, and batches do it good): then frames wait for a moment.
+ */
+static void poll_instead(struct ukl_thread *th)
+{
+	unsigned int epoch = SHARED_LOAD(&ukl.leader_epoch), bits = 0;
+	bool idle;
+
+	SHARED_STORE(&ukl.io_polls, 1);
+	if (!SHARED_LOAD(&ukl.leader) && !SHARED_LOAD(&ukl.dead))
+		bits = poll_devices(th, UKL_FD_IO, -1);
+	SHARED_STORE(&ukl.io_polls, 0);
+	if (!bits)
+		return;
+	idle = READ_ONCE(ukl_current) == &init_task && !READ_ONCE(ukl.lock);
+	interrupt(th, bits);
+	if (!idle || epoch != SHARED_LOAD(&ukl.leader_epoch))
+		futex_wait(th, &ukl.io_deep, 0, WATCH_NS / 3);
+}
+
+/*
+ * While a leader comes and goes, this thread watches from a distance; when
+ * nothing has changed for a while it sleeps until the leader resigns, and
+ * looks now and then whether that one was stopped and listens no more.
+ */
+static void native_device_loop(struct ukl_thread *th)
+{
+	unsigned int epoch, rounds = 0, bits;
+
+	while (!SHARED_LOAD(&ukl.dead)) {
+		epoch = SHARED_LOAD(&ukl.leader_epoch);
+		if (!SHARED_LOAD(&ukl.leader)) {
+			rounds = 0;
+			poll_instead(th);
+			continue;
+		}
+		if (rounds < WATCH_ROUNDS) {
+			futex_wait(th, &ukl.io_deep, 0, WATCH_NS);
+			rounds = epoch == SHARED_LOAD(&ukl.leader_epoch) ?
+				 rounds + 1 : 0;
+			continue;
+		}
+		SHARED_STORE(&ukl.io_deep, 1);
+		if (epoch == SHARED_LOAD(&ukl.leader_epoch))
+			futex_wait(th, &ukl.io_deep, 1, DEEP_NS);
+		SHARED_STORE(&ukl.io_deep, 0);
+		if (epoch != SHARED_LOAD(&ukl.leader_epoch)) {
+			rounds = 0;
+			continue;
+		}
+		bits = poll_devices(th, UKL_FD_IO, 0);
+		if (!bits)
+			continue;
+		host(th, __NR_sched_yield, 0, 0, 0, 0, 0, 0);
+		if (epoch == SHARED_LOAD(&ukl.leader_epoch))
+			interrupt(th, bits);
+	}
+}
+
+/* ------------------------------------------------------------------ */
+
+extern char ukl_data_start[];
+asmlinkage void start_kernel(void);
+
+static void __ref boot_entry(void)
+{
+	start_kernel();
+}
+
+static long native_boot(struct ukl_thread *th, const struct ukl_boot *boot)
+{
+	long why;
+
+	ukl_boot_info = *boot;
+	ukl.irqs_off = ARCH_IRQ_DISABLED;
+	ukl_current = &init_task;
+	if (!cpu_lock(th))
+		return -EOWNERDEAD;
+	th->in_kernel = 1;
+	ukl.runner = th;
+	why = ukl_call_on((unsigned long)init_stack + THREAD_SIZE -
+			  sizeof(struct pt_regs), boot_entry, th);
+	th->in_kernel = 0;
+	if (let_go(th, why))
+		serve(th);
+	while (!SHARED_LOAD(&ukl.booted))
+		futex_wait(th, &ukl.booted, 0, -1);
+	return ukl.dead ? -EOWNERDEAD : 0;
+}
+
+const struct ukl_image ukl_image __section(".ukl_image") __used = {
+	.magic		= UKL_MAGIC,
+	.version	= UKL_ABI_VERSION,
+	.header_size	= sizeof(struct ukl_image),
+	.data		= (unsigned long)ukl_data_start,
+	.end		= (unsigned long)_end,
+	.shared		= &ukl,
+	.shared_size	= sizeof(struct ukl_shared),
+	.release	= UTS_RELEASE,
+	.boot		= native_boot,
+	.thread_alloc	= native_thread_alloc,
+	.proc_alloc	= native_proc_alloc,
+	.thread_free	= native_thread_free,
+	.join		= native_join,
+	.syscall	= native_syscall,
+	.interrupt	= interrupt,
+	.poke		= native_poke,
+	.fixup		= native_fixup,
+	.proc_died	= native_proc_died,
+	.die		= native_die,
+	.hold		= native_hold,
+	.release_cpu	= native_release,
+	.timer_loop	= native_timer_loop,
+	.device_loop	= native_device_loop,
+};

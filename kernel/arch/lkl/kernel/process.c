@@ -1,0 +1,532 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Tasks: how they start, serve the calls of their host thread, and end.
+ *
+ * A user task spends its life in ukl_user_loop().  "In user mode" it is
+ * either `current`, saved on its own stack by ukl_leave() (lazy: its next
+ * call costs two stack switches), or parked: off the run queue in
+ * TASK_PARKED, which no signal wakes, until its host thread enters again.
+ */
+#include <linux/binfmts.h>
+#include <linux/completion.h>
+#include <linux/kthread.h>
+#include <linux/mm.h>
+#include <linux/nsproxy.h>
+#include <linux/ptrace.h>
+#include <linux/resume_user_mode.h>
+#include <linux/sched/debug.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/stat.h>
+#include <linux/sched/task.h>
+#include <linux/sched/task_stack.h>
+#include <linux/signal.h>
+#include <linux/syscalls.h>
+#include <linux/task_work.h>
+#include <linux/wait.h>
+#include <asm/switch_to.h>
+#include <asm/syscall.h>
+#include <asm/ukl.h>
+
+struct task_struct *ukl_current = &init_task;
+static struct task_struct *switched_from;
+
+static DECLARE_WAIT_QUEUE_HEAD(join_wait);
+static DECLARE_WAIT_QUEUE_HEAD(bound_wait);
+
+struct task_struct *__switch_to(struct task_struct *prev,
+				struct task_struct *next)
+{
+	struct ukl_thread *host = next->thread.host;
+
+	switched_from = prev;
+	ukl_current = next;
+	if (host)
+		host->nudged = 0;
+	if (!host || host == ukl.runner)
+		ukl_switch(&prev->thread.sp, next->thread.sp);
+	else
+		ukl_leave(&prev->thread.sp, ukl.runner, UKL_LEFT_HANDOFF);
+	return switched_from;
+}
+
+asmlinkage void ukl_schedule_tail(void)
+{
+	schedule_tail(switched_from);
+}
+
+/* What ukl_ret_from_fork() pops and where it returns to. */
+struct new_stack {
+	unsigned long r15, r14, r13, r12, rbx, rbp, ret;
+};
+
+int copy_thread(struct task_struct *p, const struct kernel_clone_args *args)
+{
+	struct pt_regs *regs = task_pt_regs(p);
+	struct new_stack *frame = (struct new_stack *)regs - 1;
+
+	memset(regs, 0, sizeof(*regs));
+	memset(frame, 0, sizeof(*frame));
+	memset(&p->thread, 0, sizeof(p->thread));
+	frame->ret = (unsigned long)ukl_ret_from_fork;
+	frame->rbx = (unsigned long)args->fn;
+	frame->r12 = (unsigned long)args->fn_arg;
+	p->thread.sp = (unsigned long)frame;
+	if (!args->fn)
+		p->thread.bind = (struct ukl_thread *)args->stack;
+	return 0;
+}
+
+void flush_thread(void)
+{
+}
+
+void start_thread(struct pt_regs *regs, unsigned long ip, unsigned long sp)
+{
+	regs->ip = ip;
+	regs->sp = sp;
+	regs->user = 1;
+}
+
+void exit_thread(struct task_struct *tsk)
+{
+	struct ukl_thread *host = tsk->thread.host;
+
+	/* Also called for a task that fork could not finish. */
+	if (tsk != current || !host)
+		return;
+	tsk->thread.host = NULL;
+	host->task = NULL;
+	smp_store_release(&host->state, UKL_TH_DEAD);
+	if (host != ukl.runner)
+		ukl_post(host, UKL_WAKE_CHANGED);
+}
+
+/*
+ * Signals of the library kernel's own (SIGPIPE, say) are noted for the host
+ * side, which raises them.  Every action but SIGCHLD's is a handler, so that
+ * none is lost or kills the task here; SIGCHLD is ignored, so that the dead
+ * need no wait().
+ */
+static void catch_all_signals(void)
+{
+	struct k_sigaction *action = current->sighand->action;
+	int sig;
+
+	spin_lock_irq(&current->sighand->siglock);
+	for (sig = 1; sig <= _NSIG; sig++) {
+		if (sig_kernel_only(sig))
+			continue;
+		action[sig - 1].sa.sa_handler =
+			sig == SIGCHLD ? SIG_IGN : (__sighandler_t)2;
+	}
+	spin_unlock_irq(&current->sighand->siglock);
+}
+
+static void exit_work(struct thread_struct *t)
+{
+	struct ksignal ksig;
+	unsigned long flags;
+
+	while (unlikely((flags = read_thread_flags()) & _TIF_EXIT_WORK)) {
+		local_irq_enable();
+		if (flags & _TIF_NEED_RESCHED)
+			schedule();
+		if (flags & (_TIF_SIGPENDING | _TIF_NOTIFY_SIGNAL))
+			while (get_signal(&ksig))
+				if (t->host)
+					t->host->signals |=
+						1UL << (ksig.sig - 1);
+		if (flags & _TIF_NOTIFY_RESUME)
+			resume_user_mode_work(task_pt_regs(current));
+		local_irq_disable();
+	}
+}
+
+static bool wants_restart(long ret)
+{
+	return ret == -ERESTARTSYS || ret == -ERESTARTNOINTR ||
+	       ret == -ERESTARTNOHAND || ret == -ERESTART_RESTARTBLOCK;
+}
+
+static long one_call(struct ukl_thread *host)
+{
+	const long *a = host->args;
+	long nr = host->nr;
+
+	if (likely((unsigned long)nr < NR_syscalls))
+		return sys_call_table[nr](a[0], a[1], a[2], a[3], a[4], a[5]);
+	if (nr >= UKL_SYS && nr < UKL_SYS_END)
+		return ukl_private_call(nr, a);
+	return -ENOSYS;
+}
+
+/*
+ * A call that a host signal ended returns its -ERESTART… code: only the host
+ * side knows whether the handler wants a restart.  One that ended for the
+ * kernel's own work (task_work) is simply made again.
+ */
+static void serve_call(struct thread_struct *t)
+{
+	struct ukl_thread *host = t->host;
+	unsigned long had;
+	long ret;
+
+	for (;;) {
+		ret = one_call(host);
+		if (likely(!wants_restart(ret)))
+			break;
+		had = host->signals;
+		if (t->poked || host->signals != had)
+			break;
+		local_irq_disable();
+		exit_work(t);
+		local_irq_enable();
+		if (t->poked || host->signals != had)
+			break;
+		if (ret == -ERESTART_RESTARTBLOCK) {
+			ret = sys_call_table[__NR_restart_syscall](0, 0, 0, 0,
+								   0, 0);
+			if (!wants_restart(ret))
+				break;
+		}
+	}
+	host->ret = ret;
+}
+
+/*
+ * Off the run queue until the host thread comes back.  TASK_PARKED is set
+ * with a lock elsewhere, against wakers on other CPUs; here wakers are
+ * interrupts, and those are off.
+ */
+static void park(void)
+{
+	WRITE_ONCE(current->__state, TASK_PARKED);
+	schedule();
+}
+
+/*
+ * May a task that has finished its call stay `current` while its thread is in
+ * user mode?  If it is the only one that can run, or if the next one's thread
+ * can come and ask for the CPU: waking that one takes time, in which this one
+ * often enters again, or sleeps and so gives the CPU away.  A kernel thread
+ * cannot come, so it is run at once.
+ */
+static bool stay_on_cpu(struct thread_struct *t)
+{
+	struct ukl_thread *next;
+
+	if (unlikely(t->gone))
+		return false;
+	if (likely(single_task_running()))
+		return true;
+	if (ukl_resched_asked) {
+		ukl_resched_asked = false;
+		return false;
+	}
+	next = ukl_next_host();
+	if (!next)
+		return false;
+	if (!next->nudged) {
+		next->nudged = 1;
+		ukl.nudge = next;
+	}
+	return true;
+}
+
+void __noreturn ukl_user_loop(void)
+{
+	struct thread_struct *t = &current->thread;
+	struct ukl_thread *host = t->bind;
+
+	if (is_global_init(current)) {
+		catch_all_signals();
+		ukl_init_main();
+	}
+	if (!host)
+		do_exit(0);
+
+	local_irq_disable();
+	host->ktid = task_pid_nr(current);
+	if (thread_group_leader(current))
+		host->proc->kpid = task_tgid_nr(current);
+	host->task = current;
+	t->bind = NULL;
+	t->host = host;
+	smp_store_release(&host->state, UKL_TH_LIVE);
+	ukl_post(host, UKL_WAKE_CHANGED);
+	wake_up(&bound_wait);
+	park();
+
+	for (;;) {
+		/* Interrupts are off; either gone, or the host is here. */
+		if (unlikely(t->gone)) {
+			local_irq_enable();
+			do_exit(SIGKILL);
+		}
+		local_irq_enable();
+		serve_call(t);
+		local_irq_disable();
+		exit_work(t);
+		if (unlikely(t->gone))
+			continue;
+		if (unlikely(t->poked)) {
+			t->poked = false;
+			clear_thread_flag(TIF_NOTIFY_SIGNAL);
+		}
+
+		/* Done: from here on the host thread may return. */
+		host->nr = -1;
+		while (stay_on_cpu(t)) {
+			t->lazy = true;
+			ukl_leave(&t->sp, ukl.runner, UKL_LEFT_USER);
+			t->lazy = false;
+			if (likely(host == ukl.runner && host->nr >= 0))
+				break;
+			/* Not for me.  Off the CPU for whoever is here; and a
+			 * tick means that nobody was for a while, so that it
+			 * may stop. */
+			if (ukl_irq() & (UKL_IRQ_TIMER | UKL_IRQ_RESCHED |
+					 UKL_IRQ_ENTER))
+				break;
+		}
+		if (host->nr < 0 && !t->gone)
+			park();
+	}
+}
+
+/* ------------------------------------------------------------------ */
+/* The private calls.							*/
+
+static long wait_bound(struct ukl_thread *th)
+{
+	wait_event(bound_wait, smp_load_acquire(&th->state) != UKL_TH_NEW);
+	return th->ktid;
+}
+
+static long clone_for(struct ukl_thread *th, u64 flags, int exit_signal)
+{
+	struct kernel_clone_args args = {
+		.flags		= flags,
+		.exit_signal	= exit_signal,
+		.stack		= (unsigned long)th,
+	};
+	pid_t pid = kernel_clone(&args);
+
+	if (pid < 0)
+		return pid;
+	return wait_bound(th);
+}
+
+#define THREAD_FLAGS	(CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | \
+			 CLONE_THREAD | CLONE_SYSVSEM)
+
+/*
+ * Takes the task of @th away from its host thread; it goes on without, and
+ * ends at the next return to user mode.
+ */
+static void unbind(struct ukl_thread *th, bool whole_process)
+{
+	struct task_struct *task = th->task;
+
+	if (!task)
+		return;
+	th->task = NULL;
+	th->state = UKL_TH_DEAD;
+	task->thread.host = NULL;
+	task->thread.gone = true;
+	if (whole_process)
+		send_sig(SIGKILL, task, 1);
+	wake_up_state(task, TASK_PARKED);
+}
+
+static void forget(struct ukl_thread *th)
+{
+	struct ukl_thread **p;
+
+	for (p = &ukl.joining; *p; p = &(*p)->next)
+		if (*p == th) {
+			*p = th->next;
+			break;
+		}
+	if (ukl.entering == th)
+		ukl.entering = NULL;
+}
+
+/* Every thread of a process that is dead on the host. */
+static long reap(struct ukl_proc *proc)
+{
+	struct ukl_thread *th;
+	int i, n = 0;
+
+	/* A poked record may be in a list: empty it first. */
+	ukl_handle_pokes();
+	for (i = 0; i < UKL_MAX_THREADS; i++) {
+		th = &ukl.thread[i];
+		if (th->state == UKL_TH_FREE || th->proc != proc)
+			continue;
+		forget(th);
+		unbind(th, true);
+		ukl_image.thread_free(th);
+		n++;
+	}
+	return n;
+}
+
+static long exec_init(void)
+{
+	static const char *const argv[] = { "exec", NULL };
+	static const char *const envp[] = { NULL };
+	struct ukl_thread *host = current->thread.host, *th;
+	long err;
+	int i;
+
+	/* The host's exec has ended the other threads already. */
+	for (i = 0; i < UKL_MAX_THREADS; i++) {
+		th = &ukl.thread[i];
+		if (th == host || th->state == UKL_TH_FREE ||
+		    th->proc != host->proc)
+			continue;
+		forget(th);
+		unbind(th, false);
+		ukl_image.thread_free(th);
+	}
+	err = kernel_execve("/init", argv, envp);
+	if (!err)
+		catch_all_signals();
+	return err;
+}
+
+long ukl_private_call(long nr, const long *a)
+{
+	switch (nr) {
+	case UKL_SYS_THREAD:
+		return clone_for((void *)a[0], THREAD_FLAGS, 0);
+	case UKL_SYS_FORK:
+		return clone_for((void *)a[0], a[1] & (CLONE_FILES | CLONE_FS |
+				 CLONE_NEWNET), SIGCHLD);
+	case UKL_SYS_EXEC:
+		return exec_init();
+	case UKL_SYS_REAP:
+		return reap((void *)a[0]);
+	case UKL_SYS_ABANDON:
+		unbind((void *)a[0], ((struct ukl_thread *)a[0])->proc !=
+		       current->thread.host->proc);
+		ukl_image.thread_free((void *)a[0]);
+		return 0;
+	case UKL_SYS_NETDEV:
+		return ukl_netdev_add(a[0], (void *)a[1]);
+	case UKL_SYS_NETDEV_DEL:
+		return ukl_netdev_del(a[0]);
+	case UKL_SYS_WIRE:
+		return ukl_wire_set(a[0], (void *)a[1]);
+	}
+	return -ENOSYS;
+}
+
+/* A host signal arrived for these threads: their waits end. */
+void ukl_handle_pokes(void)
+{
+	struct ukl_thread *th, *next;
+	struct task_struct *task;
+
+	th = __atomic_exchange_n(&ukl.poked, NULL, __ATOMIC_SEQ_CST);
+	for (; th; th = next) {
+		next = th->next;
+		th->next = NULL;
+		__atomic_store_n(&th->poked, 0, __ATOMIC_SEQ_CST);
+		task = th->task;
+		if (!task || !th->in_call)
+			continue;
+		task->thread.poked = true;
+		set_notify_signal(task);
+	}
+}
+
+void ukl_handle_joins(void)
+{
+	wake_up(&join_wait);
+}
+
+/* ------------------------------------------------------------------ */
+/* PID 1: a coroutine without a host thread.				*/
+
+static void init_call(long nr, long a, long b, long c, long d, long e)
+{
+	long err = sys_call_table[nr](a, b, c, d, e, 0);
+
+	if (err < 0 && err != -EEXIST && err != -EBUSY)
+		pr_warn("ukl: init: call %ld: error %ld\n", nr, -err);
+}
+
+static void init_mount(const char *type, const char *where)
+{
+	init_call(__NR_mkdir, (long)where, 0755, 0, 0, 0);
+	init_call(__NR_mount, (long)type, (long)where, (long)type, 0, 0);
+}
+
+/*
+ * Makes the file system that a Linux program expects, then turns requests to
+ * join into processes.
+ */
+void __noreturn ukl_init_main(void)
+{
+	struct ukl_thread *th;
+	long pid;
+
+	init_mount("proc", "/proc");
+	init_mount("sysfs", "/sys");
+	init_mount("tmpfs", "/tmp");
+	init_mount("tmpfs", "/run");
+	ukl_init_net();
+
+	__atomic_store_n(&ukl.booted, 1, __ATOMIC_SEQ_CST);
+	ukl_hostcall(__NR_futex, (long)&ukl.booted, 1 /* WAKE */, INT_MAX, 0,
+		     0, 0);
+	for (;;) {
+		wait_event_interruptible(join_wait, READ_ONCE(ukl.joining));
+		if (signal_pending(current))
+			flush_signals(current);
+		local_irq_disable();
+		th = ukl.joining;
+		if (th)
+			ukl.joining = th->next;
+		local_irq_enable();
+		if (!th)
+			continue;
+		pid = clone_for(th, 0, SIGCHLD);
+		if (pid < 0) {
+			smp_store_release(&th->state, UKL_TH_DEAD);
+			ukl_post(th, UKL_WAKE_CHANGED);
+		}
+	}
+}
+
+/* ------------------------------------------------------------------ */
+
+void arch_cpu_idle(void)
+{
+	if (!READ_ONCE(ukl.pending) && !ukl.entering)
+		ukl_leave(&current->thread.sp, ukl.runner, UKL_LEFT_IDLE);
+	ukl_irq();
+}
+
+unsigned long __get_wchan(struct task_struct *p)
+{
+	return 0;
+}
+
+void show_regs(struct pt_regs *regs)
+{
+	dump_stack();
+}
+
+/* Host tools trace the host's processes; nobody traces these tasks. */
+long arch_ptrace(struct task_struct *child, long request, unsigned long addr,
+		 unsigned long data)
+{
+	return -EIO;
+}
+
+void ptrace_disable(struct task_struct *child)
+{
+}

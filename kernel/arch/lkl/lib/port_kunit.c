@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* KUnit tests of the port's assembly: copies, fills, user memory, delays. */
+#include <kunit/test.h>
+#include <linux/delay.h>
+#include <linux/string.h>
+#include <linux/timex.h>
+#include <linux/uaccess.h>
+#include <asm/ukl.h>
+
+#define SIZE	640
+
+static u8 from[SIZE], to[SIZE], want[SIZE];
+
+static void fill(u8 *p, unsigned int seed)
+{
+	int i;
+
+	for (i = 0; i < SIZE; i++)
+		p[i] = (i * 151 + seed * 29) >> 2;
+}
+
+/* The compiler must not answer these itself. */
+static noinline void *far_memcpy(void *d, const void *s, size_t n)
+{
+	return memcpy(d, s, n);
+}
+
+static noinline void *far_memmove(void *d, const void *s, size_t n)
+{
+	return memmove(d, s, n);
+}
+
+static noinline void *far_memset(void *d, int c, size_t n)
+{
+	return memset(d, c, n);
+}
+
+static void copy_every_size(struct kunit *test)
+{
+	size_t n, at, i;
+
+	for (n = 0; n <= 320; n++)
+		for (at = 0; at < 9; at++) {
+			fill(from, n);
+			fill(to, at + 100);
+			memset(want, 0, SIZE);
+			for (i = 0; i < SIZE; i++)
+				want[i] = to[i];
+			for (i = 0; i < n; i++)
+				want[at + i] = from[2 * at + i];
+			KUNIT_ASSERT_PTR_EQ(test, far_memcpy(to + at,
+							     from + 2 * at, n),
+					    to + at);
+			for (i = 0; i < SIZE; i++)
+				KUNIT_ASSERT_EQ_MSG(test, to[i], want[i],
+						    "n %zu at %zu", n, i);
+		}
+}
+
+static void move_every_overlap(struct kunit *test)
+{
+	size_t n, a, b, i;
+
+	for (n = 0; n <= 80; n++)
+		for (a = 0; a < 40; a += 3)
+			for (b = 0; b < 40; b++) {
+				fill(to, n);
+				for (i = 0; i < SIZE; i++)
+					want[i] = to[i];
+				for (i = 0; i < n; i++)
+					want[a + i] = to[b + i];
+				far_memmove(to + a, to + b, n);
+				for (i = 0; i < 160; i++)
+					KUNIT_ASSERT_EQ_MSG(test, to[i],
+							    want[i],
+							    "%zu+%zu < %zu",
+							    a, n, b);
+			}
+}
+
+static void fill_every_size(struct kunit *test)
+{
+	size_t n, i;
+
+	for (n = 0; n <= 320; n++) {
+		fill(to, n);
+		fill(want, n);
+		for (i = 0; i < n; i++)
+			want[5 + i] = 0xa5;
+		far_memset(to + 5, 0x1a5, n);
+		for (i = 0; i < SIZE; i++)
+			KUNIT_ASSERT_EQ_MSG(test, to[i], want[i],
+					    "n %zu at %zu", n, i);
+	}
+}
+
+/*
+ * Memory ends at a known address: copies across it stop exactly there.  The
+ * fault is the host's, the fix-up ours.
+ */
+static void user_copy_stops_at_the_hole(struct kunit *test)
+{
+	const u8 *end = (const u8 *)UKL_BASE + ukl_boot_info.ram;
+	size_t n, have;
+
+	for (n = 1; n <= 200; n += 7)
+		for (have = 0; have <= n; have += 3) {
+			KUNIT_ASSERT_EQ(test, ukl_user_copy(to, end - have, n),
+					n - have);
+			KUNIT_ASSERT_EQ(test, memcmp(to, end - have, have), 0);
+		}
+}
+
+static void user_words_fault(struct kunit *test)
+{
+	u64 __user *nowhere = (u64 __user *)0x10;
+	u64 v = 1;
+
+	KUNIT_EXPECT_EQ(test, get_user(v, nowhere), -EFAULT);
+	KUNIT_EXPECT_EQ(test, v, 0);
+	KUNIT_EXPECT_EQ(test, put_user(v, nowhere), -EFAULT);
+	KUNIT_EXPECT_EQ(test, clear_user(nowhere, 100), 100);
+	KUNIT_EXPECT_EQ(test, get_user(v, (u64 __user *)&ukl_boot_info.ram), 0);
+	KUNIT_EXPECT_EQ(test, v, ukl_boot_info.ram);
+}
+
+static void delays_last(struct kunit *test)
+{
+	u64 khz = ukl_boot_info.tsc_khz, start = get_cycles();
+
+	udelay(200);
+	KUNIT_EXPECT_GE(test, get_cycles() - start, khz / 5);
+}
+
+static struct kunit_case cases[] = {
+	KUNIT_CASE(copy_every_size),
+	KUNIT_CASE(move_every_overlap),
+	KUNIT_CASE(fill_every_size),
+	KUNIT_CASE(user_copy_stops_at_the_hole),
+	KUNIT_CASE(user_words_fault),
+	KUNIT_CASE(delays_last),
+	{ }
+};
+
+static struct kunit_suite suite = { .name = "ukl", .test_cases = cases };
+kunit_test_suite(suite);
+
+MODULE_DESCRIPTION("KUnit tests of the library kernel's port");
+MODULE_LICENSE("GPL");

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Between the files of the kernel host. */
+#ifndef UKL_HOST_H
+#define UKL_HOST_H
+
+#include <elf.h>
+#include <ukl/ukl.h>
+
+/* A line on standard error that names the instance. */
+void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* A line on standard error, and exit 125: only while starting. */
+void fail(const char *fmt, ...)
+	__attribute__((format(printf, 1, 2), noreturn));
+
+/**
+ * Opens the host side of the interface that @spec describes (see devices.c)
+ * and fills in @dev.  Returns the descriptor, or fails.
+ */
+int device_open(const char *spec, int slot, struct ukl_dev *dev);
+
+/* A descriptor that is readable when the wire in @slot changes; -1: no wire. */
+int device_watch(int slot);
+
+/* Fills in the other ends of the wire in @slot. */
+void device_peers(int slot, struct ukl_wire *wire);
+
+/* Removes what the devices left in the file system. */
+void devices_close(void);
+
+/* Begins a pcapng file with these @n interfaces; returns the descriptor. */
+int capture_open(const char *path, const struct ukl_dev *devs, int n);
+
+#endif

@@ -1,0 +1,990 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * ukl-host: the kernel host of one instance.
+ *
+ * Boots a library kernel in shared memory, lends it the threads it has none
+ * of its own for (timer, devices), watches the processes of the instance and
+ * cleans up after those that die.
+ *
+ * Two processes: the guardian, whom nothing in the kernel depends on, waits
+ * for the kernel host proper and ends the instance if that one is killed.
+ *
+ * Exit status: 0 the instance ended in order; 1 it died (standard error says
+ * why); 125 it could not be started.
+ */
+#define _GNU_SOURCE
+#include "host.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <linux/futex.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MIB		(1024UL * 1024)
+#define MIN_MEMORY	(32 * MIB)
+#define MAX_MEMORY	(1024 * 1024 * MIB)
+#define JOIN_SECONDS	30	/* how long a new instance waits for someone */
+#define ORPHAN_MS	100	/* from fork() to the child's first word */
+#define STOP_SECONDS	2	/* from SIGTERM to SIGKILL */
+
+static struct {
+	const char *name;
+	const char *image_path;
+	const char *dir;
+	const char *cmdline;
+	const char *capture;
+	unsigned long memory;
+	int keep;
+	int ready_fd;
+
+	struct ukl_files files;
+	struct ukl_shared *shared;
+	struct ukl_thread *worker;	/* makes system calls */
+	struct ukl_thread *service;	/* the main thread's; makes none */
+	int lock_fd, listen_fd, epoll_fd, signal_fd;
+	int populated;			/* someone has joined */
+	int stopping;
+	unsigned long kill_at;		/* ns, when stopping */
+	char control[108];
+	char lock_path[108];
+} host = { .name = "unnamed", .memory = 64 * MIB, .ready_fd = -1,
+	   .cmdline = "" };
+
+/* ------------------------------------------------------------------ */
+/* Words.								*/
+
+void say(const char *fmt, ...)
+{
+	char line[512];
+	va_list ap;
+	int n = snprintf(line, sizeof(line), "ukl: instance %s: ", host.name);
+
+	va_start(ap, fmt);
+	n += vsnprintf(line + n, sizeof(line) - n - 1, fmt, ap);
+	va_end(ap);
+	if (n > (int)sizeof(line) - 2)
+		n = sizeof(line) - 2;
+	line[n++] = '\n';
+	if (write(2, line, n) < 0)
+		return;		/* nobody listens */
+}
+
+void fail(const char *fmt, ...)
+{
+	char line[512];
+	va_list ap;
+	int n = snprintf(line, sizeof(line), "ukl: ");
+
+	va_start(ap, fmt);
+	n += vsnprintf(line + n, sizeof(line) - n - 1, fmt, ap);
+	va_end(ap);
+	if (n > (int)sizeof(line) - 2)
+		n = sizeof(line) - 2;
+	line[n++] = '\n';
+	if (write(2, line, n) < 0)
+		n = 0;
+	if (host.control[0])
+		unlink(host.control);
+	if (host.lock_path[0])
+		unlink(host.lock_path);
+	devices_close();
+	_exit(125);
+}
+
+/* ------------------------------------------------------------------ */
+/* What the kernel is told at boot.					*/
+
+static unsigned long now_ns(clockid_t clock)
+{
+	struct timespec ts;
+
+	clock_gettime(clock, &ts);
+	return ts.tv_sec * 1000000000UL + ts.tv_nsec;
+}
+
+/*
+ * The TSC's rate.  Where the host knows it (a hypervisor told, say), its
+ * "bogomips" are two per MHz, to a part in a million.  (A perf event's page
+ * tells too, but the first event of an idle machine takes 15 ms to open.)
+ */
+static unsigned long known_tsc_khz(void)
+{
+	char text[4096], *flags, *mips, *end;
+	int fd = open("/proc/cpuinfo", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof(text) - 1);
+
+	if (fd >= 0)
+		close(fd);
+	text[n > 0 ? n : 0] = 0;
+	flags = strstr(text, "\nflags");
+	mips = strstr(text, "\nbogomips");
+	if (!flags || !mips || !strstr(flags, " tsc_known_freq "))
+		return 0;
+	mips = strchr(mips, ':');
+	return mips ? strtod(mips + 1, &end) * 500 + 0.5 : 0;
+}
+
+/* Otherwise two clocks are compared from the start of the program on. */
+#define MEASURE_NS	3000000UL
+
+static struct {
+	unsigned long ns, tsc;
+} started;
+
+static unsigned long measured_tsc_khz(void)
+{
+	unsigned long past;
+
+	do {
+		past = now_ns(CLOCK_MONOTONIC_RAW) - started.ns;
+	} while (past < MEASURE_NS);
+	return (__builtin_ia32_rdtsc() - started.tsc) * 1000000 / past;
+}
+
+static void check_tsc(void)
+{
+	char name[32] = "";
+	FILE *f = fopen("/sys/devices/system/clocksource/clocksource0/"
+			"current_clocksource", "re");
+
+	if (!f)
+		return;		/* no sysfs: trust the processor */
+	if (fgets(name, sizeof(name), f) && strncmp(name, "tsc", 3) &&
+	    strncmp(name, "kvm-clock", 9) && strncmp(name, "hyperv", 6))
+		say("warning: the host does not trust its time stamp counter "
+		    "(its clock source is %.*s); timers may drift",
+		    (int)strcspn(name, "\n"), name);
+	fclose(f);
+}
+
+/* ------------------------------------------------------------------ */
+/* Service threads.							*/
+
+static struct ukl_thread *service_record(void)
+{
+	static struct ukl_proc *proc;
+	struct ukl_thread *th;
+
+	if (!proc) {
+		proc = ukl_proc_new(&host.files);
+		if (!proc)
+			fail("the tables of a new instance are full");
+		proc->pid = getpid();
+		proc->state = UKL_PROC_LIVE;
+	}
+	th = ukl_head()->thread_alloc(proc);
+	if (!th)
+		fail("the tables of a new instance are full");
+	th->state = UKL_TH_SERVICE;
+	return th;
+}
+
+static void start_thread(void *(*fn)(void *), void *arg)
+{
+	pthread_attr_t attr;
+	pthread_t t;
+	int err;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	pthread_attr_setstacksize(&attr, 256 * 1024);
+	err = pthread_create(&t, &attr, fn, arg);
+	if (err)
+		fail("cannot start a thread: %s", strerror(err));
+	pthread_attr_destroy(&attr);
+}
+
+/* Timers are as exact as the host can make them. */
+static void *timer_thread(void *th)
+{
+	prctl(PR_SET_NAME, "ukl-timer");
+	prctl(PR_SET_TIMERSLACK, 1);
+	ukl_thread_enter(th);
+	ukl_head()->timer_loop(th);
+	return NULL;
+}
+
+static void *device_thread(void *th)
+{
+	prctl(PR_SET_NAME, "ukl-device");
+	ukl_thread_enter(th);
+	ukl_head()->device_loop(th);
+	return NULL;
+}
+
+/* ------------------------------------------------------------------ */
+/* The processes of the instance.					*/
+
+/* An epoll datum: which process, or one of these. */
+#define ON_LISTEN	((uint64_t)-1)
+#define ON_SIGNAL	((uint64_t)-2)
+#define ON_WORD		((uint64_t)-3)
+#define ON_WIRE(slot)	((uint64_t)-16 - (slot))
+
+static struct {
+	int pidfd;		/* 0: none */
+	int pid;
+} watched[UKL_MAX_PROCS];
+
+static int word_event;		/* the futex thread tells the main one */
+
+/* A futex cannot be polled: this thread turns it into an event. */
+static void *word_thread(void *unused)
+{
+	unsigned int word, seen = 0;
+	uint64_t one = 1;
+
+	(void)unused;
+	prctl(PR_SET_NAME, "ukl-watch");
+	for (;;) {
+		word = __atomic_load_n(&host.shared->procs_word,
+				       __ATOMIC_SEQ_CST);
+		if (word != seen || host.shared->dead) {
+			seen = word;
+			if (write(word_event, &one, sizeof(one)) < 0)
+				return NULL;
+			if (host.shared->dead)
+				return NULL;
+		}
+		syscall(SYS_futex, &host.shared->procs_word, FUTEX_WAIT, word,
+			NULL, NULL, 0);
+	}
+}
+
+static void unwatch(int i)
+{
+	if (!watched[i].pidfd)
+		return;
+	close(watched[i].pidfd);
+	watched[i].pidfd = 0;
+	watched[i].pid = 0;
+}
+
+/* An event may be older than the watch that has its number now: ask. */
+static int has_died(int i)
+{
+	struct pollfd pfd = { watched[i].pidfd, POLLIN, 0 };
+
+	return watched[i].pidfd && poll(&pfd, 1, 0) == 1;
+}
+
+static void kill_all(int sig)
+{
+	int i;
+
+	for (i = 0; i < UKL_MAX_PROCS; i++)
+		if (watched[i].pidfd)
+			syscall(SYS_pidfd_send_signal, watched[i].pidfd, sig,
+				NULL, 0);
+}
+
+static void end(int status)
+{
+	if (host.control[0])
+		unlink(host.control);
+	if (host.lock_path[0])
+		unlink(host.lock_path);
+	if (host.dir)
+		rmdir(host.dir);
+	devices_close();
+	exit(status);
+}
+
+static void __attribute__((noreturn)) died(void)
+{
+	say("%s; its processes were killed", host.shared->last_words);
+	kill_all(SIGKILL);
+	end(1);
+	__builtin_unreachable();
+}
+
+static int jobs[2];		/* a pipe to the worker */
+
+/*
+ * The worker makes the kernel host's system calls.  It may have to wait for
+ * the CPU; the main thread must not, because the CPU may be waiting for a
+ * process whose death only the main thread can tell.
+ */
+#define JOB_REAP(proc)	(proc)
+#define JOB_WIRE(slot)	(UKL_MAX_PROCS + (slot))
+
+static void update_wire(int slot)
+{
+	static struct ukl_wire wire;
+
+	device_peers(slot, &wire);
+	ukl_syscall(host.worker, UKL_SYS_WIRE, slot, (long)&wire, 0, 0, 0, 0);
+}
+
+static void *worker_thread(void *unused)
+{
+	int job;
+
+	(void)unused;
+	prctl(PR_SET_NAME, "ukl-worker");
+	host.worker->tid = gettid();
+	while (read(jobs[0], &job, sizeof(job)) == sizeof(job)) {
+		if (job >= JOB_WIRE(0))
+			update_wire(job - JOB_WIRE(0));
+		else
+			ukl_syscall(host.worker, UKL_SYS_REAP,
+				    (long)&host.shared->proc[job], 0, 0, 0, 0,
+				    0);
+	}
+	return NULL;
+}
+
+static void give_job(int job)
+{
+	if (write(jobs[1], &job, sizeof(job)) != sizeof(job))
+		say("warning: the worker is not to be reached: %s",
+		    strerror(errno));
+}
+
+static void proc_died(int i)
+{
+	struct ukl_proc *proc = &host.shared->proc[i];
+	char why[128];
+
+	unwatch(i);
+	if (ukl_head()->proc_died(host.service, proc) == -EOWNERDEAD) {
+		snprintf(why, sizeof(why),
+			 "process %d was killed inside the library kernel",
+			 proc->pid);
+		ukl_head()->die(host.service, why);
+		died();
+	}
+	give_job(JOB_REAP(i));
+}
+
+static void watch(int i)
+{
+	struct ukl_proc *proc = &host.shared->proc[i];
+	struct epoll_event ev = { .events = EPOLLIN, .data.u64 = i };
+	int pid = proc->pid;
+	int fd = syscall(SYS_pidfd_open, pid, 0);
+
+	host.populated = 1;
+	if (fd < 0) {
+		if (errno != ESRCH)
+			say("warning: cannot watch process %d: %s", pid,
+			    strerror(errno));
+		proc->state = UKL_PROC_LIVE;
+		proc_died(i);
+		return;
+	}
+	watched[i].pidfd = fd;
+	watched[i].pid = pid;
+	proc->state = UKL_PROC_LIVE;
+	if (epoll_ctl(host.epoll_fd, EPOLL_CTL_ADD, fd, &ev))
+		say("warning: cannot watch process %d: %s", pid,
+		    strerror(errno));
+}
+
+/* A child that was prepared and whose parent died before it forked. */
+static int orphan(const struct ukl_proc *proc)
+{
+	const struct ukl_proc *parent = proc->parent;
+
+	return proc->state == UKL_PROC_NEW && !proc->pid && parent &&
+	       (parent->pid != proc->parent_pid ||
+		(parent->state != UKL_PROC_LIVE &&
+		 parent->state != UKL_PROC_NEW));
+}
+
+/* New processes, and those that left without dying.  Returns how many are. */
+static int scan(void)
+{
+	struct ukl_proc *proc;
+	int i, n = 0;
+
+	for (i = 0; i < UKL_MAX_PROCS; i++) {
+		proc = &host.shared->proc[i];
+		if (watched[i].pidfd && proc->pid != watched[i].pid)
+			unwatch(i);
+		if (proc->state == UKL_PROC_NEW && proc->pid)
+			watch(i);
+		if (watched[i].pidfd)
+			n++;
+	}
+	return n;
+}
+
+/*
+ * A child that did fork says so within moments.  Returns whether there are
+ * some to look at again.
+ */
+static int reap_orphans(void)
+{
+	static unsigned long since[UKL_MAX_PROCS];
+	unsigned long now = now_ns(CLOCK_MONOTONIC);
+	int i, some = 0;
+
+	for (i = 0; i < UKL_MAX_PROCS; i++) {
+		if (!orphan(&host.shared->proc[i])) {
+			since[i] = 0;
+		} else if (!since[i]) {
+			since[i] = now;
+			some = 1;
+		} else if (now - since[i] < ORPHAN_MS * 1000000UL) {
+			some = 1;
+		} else {
+			proc_died(i);
+		}
+	}
+	return some;
+}
+
+/* A thread has waited a second for the CPU without any progress. */
+static void explain_stall(void)
+{
+	unsigned int id = __atomic_exchange_n(&host.shared->stall, 0,
+					      __ATOMIC_SEQ_CST);
+	static unsigned int told;
+	struct ukl_thread *th;
+	char path[64], stat[256], *state;
+	int fd, n;
+
+	if (!id)
+		return;
+	th = &host.shared->thread[id - 1];
+	if (!th->proc || (host.shared->lock & ~UKL_LOCK_WAITERS) != id)
+		return;
+	snprintf(path, sizeof(path), "/proc/%d/stat", th->proc->pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? -1 : read(fd, stat, sizeof(stat) - 1);
+	if (fd >= 0)
+		close(fd);
+	if (n <= 0)
+		return;
+	stat[n] = 0;
+	state = strrchr(stat, ')');
+	if (!state || (state[2] != 'T' && state[2] != 't') || told == id)
+		return;
+	told = id;
+	say("process %d is stopped and holds the library kernel: "
+	    "every other process of the instance waits for it "
+	    "(kill -CONT %d lets it go on)", th->proc->pid, th->proc->pid);
+}
+
+/* ------------------------------------------------------------------ */
+/* The control socket.							*/
+
+static int same_user(int s)
+{
+	struct ucred cred;
+	socklen_t len = sizeof(cred);
+
+	return !getsockopt(s, SOL_SOCKET, SO_PEERCRED, &cred, &len) &&
+	       (cred.uid == geteuid() || cred.uid == 0);
+}
+
+static void answer(int s)
+{
+	struct ukl_ctl req, reply = { .version = UKL_ABI_VERSION };
+	struct iovec iov = { &reply, sizeof(reply) };
+	union {
+		char buf[CMSG_SPACE(sizeof(int) * (UKL_MAX_FDS + 2))];
+		struct cmsghdr align;
+	} control = { 0 };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	struct timeval patience = { .tv_sec = 1 };
+	struct cmsghdr *c;
+	int fds[UKL_MAX_FDS + 2], n = 0, i;
+
+	setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	if (recv(s, &req, sizeof(req), 0) != sizeof(req))
+		return;
+	reply.op = req.op;
+	if (!same_user(s))
+		reply.error = -EPERM;
+	else if (req.version != UKL_ABI_VERSION)
+		reply.error = -EPROTONOSUPPORT;
+	else if (req.op == UKL_CTL_HELLO) {
+		fds[n++] = host.files.memory;
+		fds[n++] = host.files.image;
+		for (i = 0; i < UKL_MAX_FDS; i++)
+			if (host.files.fd[i] >= 0) {
+				reply.fds |= 1u << i;
+				fds[n++] = host.files.fd[i];
+			}
+		msg.msg_control = &control;
+		msg.msg_controllen = CMSG_SPACE(n * sizeof(int));
+		c = CMSG_FIRSTHDR(&msg);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(n * sizeof(int));
+		memcpy(CMSG_DATA(c), fds, n * sizeof(int));
+	} else if (req.op == UKL_CTL_STOP) {
+		kill(getpid(), SIGTERM);
+	} else
+		reply.error = -EINVAL;
+	if (sendmsg(s, &msg, MSG_NOSIGNAL) < 0)
+		say("warning: control socket: %s", strerror(errno));
+}
+
+static void listen_control(void)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+
+	if (!host.dir)
+		return;
+	if (snprintf(host.lock_path, sizeof(host.lock_path), "%s/lock",
+		     host.dir) >= (int)sizeof(host.lock_path) ||
+	    snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/control",
+		     host.dir) >= (int)sizeof(addr.sun_path))
+		fail("%s: the name of the instance's directory is too long",
+		     host.dir);
+	if (mkdir(host.dir, 0700) && errno != EEXIST)
+		fail("%s: %s", host.dir, strerror(errno));
+	host.lock_fd = open(host.lock_path, O_RDWR | O_CREAT | O_CLOEXEC,
+			    0600);
+	if (host.lock_fd < 0) {
+		int err = errno;
+
+		host.lock_path[0] = 0;
+		fail("%s/lock: %s", host.dir, strerror(err));
+	}
+	if (flock(host.lock_fd, LOCK_EX | LOCK_NB)) {
+		host.lock_path[0] = 0;
+		fail("an instance named %s is running already "
+		     "(ukl stop %s ends it)", host.name, host.name);
+	}
+	unlink(addr.sun_path);
+	host.listen_fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (host.listen_fd < 0 ||
+	    bind(host.listen_fd, (void *)&addr, sizeof(addr)) ||
+	    listen(host.listen_fd, 128))
+		fail("%s: %s", addr.sun_path, strerror(errno));
+	memcpy(host.control, addr.sun_path, sizeof(addr.sun_path));
+	chmod(host.control, 0600);
+}
+
+/* ------------------------------------------------------------------ */
+/* Start.								*/
+
+static unsigned long parse_size(const char *s)
+{
+	char *end;
+	unsigned long n = strtoul(s, &end, 0);
+
+	if (*end == 'K')
+		n <<= 10, end++;
+	else if (*end == 'M')
+		n <<= 20, end++;
+	else if (*end == 'G')
+		n <<= 30, end++;
+	if (*end || end == s || n < MIN_MEMORY || n > MAX_MEMORY)
+		fail("--memory %s: give a size from 32M to 1024G", s);
+	return n & -4096UL;
+}
+
+static void make_memory(void)
+{
+	int fd = memfd_create("ukl-kernel", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	if (fd < 0 || ftruncate(fd, host.memory))
+		fail("cannot make %lu MiB of shared memory: %s",
+		     host.memory / MIB, strerror(errno));
+	fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+	host.files.memory = fd;
+}
+
+static void fill_data(void)
+{
+	const struct ukl_image *head = ukl_head();
+	Elf64_Ehdr eh;
+	Elf64_Phdr ph;
+	unsigned long done;
+	ssize_t n;
+	int i;
+
+	if (pread(host.files.image, &eh, sizeof(eh), 0) != sizeof(eh))
+		goto torn;
+	for (i = 0; i < eh.e_phnum; i++) {
+		if (pread(host.files.image, &ph, sizeof(ph),
+			  eh.e_phoff + i * sizeof(ph)) != sizeof(ph))
+			goto torn;
+		if (ph.p_type != PT_LOAD || ph.p_vaddr < head->data)
+			continue;
+		for (done = 0; done < ph.p_filesz; done += n) {
+			n = pread(host.files.image,
+				  (void *)(ph.p_vaddr + done),
+				  ph.p_filesz - done, ph.p_offset + done);
+			if (n <= 0)
+				goto torn;
+		}
+	}
+	return;
+torn:
+	fail("%s: the kernel image is incomplete (ukl build --force makes it "
+	     "anew)", host.image_path);
+}
+
+static void map_instance(void)
+{
+	int err = ukl_map(host.files.memory, host.files.image, NULL);
+
+	switch (-err) {
+	case 0:
+		break;
+	case ENOEXEC:
+		fail("%s: not a library kernel (ukl build makes one)",
+		     host.image_path);
+	case EPROTONOSUPPORT:
+		fail("%s: the kernel has another interface version than this "
+		     "program (ukl build makes one that fits)",
+		     host.image_path);
+	case EEXIST:
+		fail("the address range from %#lx is in use in this process; "
+		     "was ukl-host itself run with a preloaded library?",
+		     UKL_BASE);
+	case ENOMEM:
+		fail("%lu MiB of memory is too little for the kernel or too "
+		     "much for this machine (--memory)", host.memory / MIB);
+	default:
+		fail("cannot map the kernel: %s", strerror(-err));
+	}
+	fill_data();
+	host.shared = ukl_head()->shared;
+}
+
+static void boot(void)
+{
+	static struct ukl_boot info;
+	struct ukl_thread *th;
+
+	info.ram = host.memory;
+	info.tsc_khz = known_tsc_khz();
+	if (!info.tsc_khz)
+		info.tsc_khz = measured_tsc_khz();
+	if (getrandom(info.seed, sizeof(info.seed), 0) != sizeof(info.seed))
+		fail("cannot get random numbers: %s", strerror(errno));
+	snprintf(info.cmdline, sizeof(info.cmdline), "%s", host.cmdline);
+	info.realtime = now_ns(CLOCK_REALTIME);
+	info.tsc = __builtin_ia32_rdtsc();
+
+	th = service_record();
+	/* No deadline yet: the timer thread starts before the kernel. */
+	host.shared->tsc_khz = info.tsc_khz;
+	host.shared->deadline = ~0UL;
+	host.shared->timer_sleeps = ~0UL;
+	start_thread(timer_thread, service_record());
+	if (ukl_head()->boot(th, &info))
+		fail("the library kernel did not boot: %s",
+		     host.shared->last_words);
+	/* The boot thread becomes a process, for calls of our own. */
+	th->state = UKL_TH_NEW;
+	th->tid = gettid();
+	if (ukl_thread_enter(th) || ukl_head()->join(th))
+		fail("the library kernel has no room for a process");
+	host.worker = th;
+	host.service = service_record();
+}
+
+static void add_descriptor(int slot, int fd)
+{
+	if (fd < 0)
+		fail("cannot make an eventfd: %s", strerror(errno));
+	host.files.fd[slot] = fd;
+	host.worker->proc->fd[slot] = fd;
+}
+
+static void add_devices(char **specs, int n)
+{
+	struct ukl_dev dev[UKL_MAX_DEVS];
+	long err;
+	int i;
+
+	for (i = 0; i < n; i++)
+		add_descriptor(i, device_open(specs[i], i, &dev[i]));
+	if (host.capture)
+		add_descriptor(UKL_FD_CAPTURE,
+			       capture_open(host.capture, dev, n));
+	for (i = 0; i < n; i++) {
+		if (host.capture)
+			dev[i].flags |= UKL_DEV_F_CAPTURE;
+		err = ukl_syscall(host.worker, UKL_SYS_NETDEV, i, (long)&dev[i],
+				  0, 0, 0, 0);
+		if (err < 0)
+			fail("--device %s: %s", specs[i], strerror(-err));
+		if (device_watch(i) >= 0)
+			update_wire(i);
+	}
+}
+
+static void add_event(int fd, uint64_t datum)
+{
+	struct epoll_event ev = { .events = EPOLLIN, .data.u64 = datum };
+
+	if (epoll_ctl(host.epoll_fd, EPOLL_CTL_ADD, fd, &ev))
+		fail("epoll: %s", strerror(errno));
+}
+
+static void stop(void)
+{
+	kill_all(host.stopping ? SIGKILL : SIGTERM);
+	if (!host.stopping)
+		host.kill_at = now_ns(CLOCK_MONOTONIC) +
+			       STOP_SECONDS * 1000000000UL;
+	host.stopping = 1;
+}
+
+static void on_event(uint64_t datum)
+{
+	struct signalfd_siginfo info;
+	uint64_t count;
+	int s;
+
+	if (datum == ON_LISTEN) {
+		s = accept4(host.listen_fd, NULL, NULL, SOCK_CLOEXEC);
+		if (s >= 0) {
+			answer(s);
+			close(s);
+		}
+	} else if (datum == ON_SIGNAL) {
+		if (read(host.signal_fd, &info, sizeof(info)) > 0)
+			stop();
+	} else if (datum == ON_WORD) {
+		if (read(word_event, &count, sizeof(count)) < 0)
+			return;
+		if (host.shared->dead)
+			died();
+		explain_stall();
+		scan();
+	} else if (datum <= ON_WIRE(0) && datum > ON_WIRE(UKL_MAX_DEVS)) {
+		give_job(JOB_WIRE(ON_WIRE(0) - datum));
+	} else if (has_died(datum)) {
+		/* A detached process's slot is another's, or nobody's. */
+		if (host.shared->proc[datum].pid == watched[datum].pid)
+			proc_died(datum);
+		else
+			unwatch(datum);
+	}
+}
+
+static void __attribute__((noreturn)) watch_instance(void)
+{
+	struct epoll_event ev[16];
+	unsigned long give_up = now_ns(CLOCK_MONOTONIC) +
+				JOIN_SECONDS * 1000000000UL;
+	int i, n, live, wait;
+
+	for (;;) {
+		live = scan();
+		if (host.stopping) {
+			if (!live)
+				end(0);
+			wait = STOP_SECONDS * 1000;
+		} else if (live || host.keep) {
+			wait = -1;
+		} else if (host.populated) {
+			end(0);
+		} else {
+			wait = (long)(give_up - now_ns(CLOCK_MONOTONIC)) /
+			       1000000;
+			if (wait <= 0)
+				end(0);
+		}
+		if (reap_orphans() && (wait < 0 || wait > ORPHAN_MS))
+			wait = ORPHAN_MS;
+		n = epoll_wait(host.epoll_fd, ev, 16, wait);
+		if (host.stopping && now_ns(CLOCK_MONOTONIC) > host.kill_at)
+			kill_all(SIGKILL);
+		for (i = 0; i < n; i++)
+			on_event(ev[i].data.u64);
+	}
+}
+
+/* Waits for the kernel host; a request to end is passed on, then enforced. */
+static int wait_for_host(pid_t child, const sigset_t *set)
+{
+	struct timespec patience = { 2 * STOP_SECONDS, 0 };
+	int asked = 0, status, sig;
+	siginfo_t info;
+
+	for (;;) {
+		sig = asked ? sigtimedwait(set, &info, &patience) :
+			      sigwaitinfo(set, &info);
+		if (waitpid(child, &status, WNOHANG) == child)
+			return status;
+		if (sig == SIGTERM || sig == SIGINT) {
+			kill(child, SIGTERM);
+			asked = 1;
+		} else if (asked && sig < 0 && errno == EAGAIN) {
+			say("the kernel host does not end by itself");
+			kill(child, SIGKILL);
+		}
+	}
+}
+
+/* Outlives the kernel host, and ends the instance if that one is killed. */
+static void __attribute__((noreturn)) guard(pid_t child, const sigset_t *set)
+{
+	int status = wait_for_host(child, set), i, fd;
+	struct ukl_shared *s;
+
+	if (WIFEXITED(status))
+		_exit(WEXITSTATUS(status));
+
+	if (ukl_map(host.files.memory, host.files.image, NULL))
+		_exit(1);
+	s = ukl_head()->shared;
+	say("the kernel host was killed by signal %d; the instance's "
+	    "processes were killed", WTERMSIG(status));
+	__atomic_store_n(&s->dead, 1, __ATOMIC_SEQ_CST);
+	for (i = 0; i < UKL_MAX_PROCS; i++) {
+		if ((s->proc[i].state != UKL_PROC_LIVE &&
+		     s->proc[i].state != UKL_PROC_NEW) ||
+		    s->proc[i].pid <= 0 || s->proc[i].pid == child)
+			continue;
+		fd = syscall(SYS_pidfd_open, s->proc[i].pid, 0);
+		if (fd >= 0) {
+			syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0);
+			close(fd);
+		}
+	}
+	end(1);
+	__builtin_unreachable();
+}
+
+static const char usage[] =
+"usage: ukl-host --image FILE [--name NAME] [--dir DIRECTORY] [--memory SIZE]\n"
+"                [--cmdline WORDS] [--device SPEC]... [--ready-fd N] [--keep]\n"
+"                [--capture FILE]\n";
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "image", required_argument, 0, 'i' },
+		{ "name", required_argument, 0, 'n' },
+		{ "dir", required_argument, 0, 'd' },
+		{ "memory", required_argument, 0, 'm' },
+		{ "cmdline", required_argument, 0, 'c' },
+		{ "device", required_argument, 0, 'D' },
+		{ "ready-fd", required_argument, 0, 'r' },
+		{ "keep", no_argument, 0, 'k' },
+		{ "capture", required_argument, 0, 'C' },
+		{ "help", no_argument, 0, 'h' },
+		{ 0 },
+	};
+	char *specs[UKL_MAX_DEVS];
+	int nspecs = 0, c, i;
+	sigset_t set, guarded;
+	pid_t child;
+	char line[32];
+
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (c) {
+		case 'i': host.image_path = optarg; break;
+		case 'n': host.name = optarg; break;
+		case 'd': host.dir = optarg; break;
+		case 'm': host.memory = parse_size(optarg); break;
+		case 'c': host.cmdline = optarg; break;
+		case 'r': host.ready_fd = atoi(optarg); break;
+		case 'k': host.keep = 1; break;
+		case 'C': host.capture = optarg; break;
+		case 'D':
+			if (nspecs == UKL_MAX_DEVS)
+				fail("--device: at most %d", UKL_MAX_DEVS);
+			specs[nspecs++] = optarg;
+			break;
+		case 'h':
+			fputs(usage, stdout);
+			return 0;
+		default:
+			fputs(usage, stderr);
+			return 125;
+		}
+	}
+	if (!host.image_path || optind < argc) {
+		fputs(usage, stderr);
+		return 125;
+	}
+	if (strlen(host.cmdline) >= sizeof(((struct ukl_boot *)0)->cmdline))
+		fail("--cmdline: at most %zu characters",
+		     sizeof(((struct ukl_boot *)0)->cmdline) - 1);
+
+	started.ns = now_ns(CLOCK_MONOTONIC_RAW);
+	started.tsc = __builtin_ia32_rdtsc();
+	for (i = 0; i < UKL_MAX_FDS; i++)
+		host.files.fd[i] = -1;
+	host.files.image = open(host.image_path, O_RDONLY | O_CLOEXEC);
+	if (host.files.image < 0)
+		fail("%s: %s (ukl build makes the library kernel)",
+		     host.image_path, strerror(errno));
+	check_tsc();
+	listen_control();
+	make_memory();
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	guarded = set;
+	sigaddset(&guarded, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &guarded, NULL);
+	child = fork();
+	if (child < 0)
+		fail("fork: %s", strerror(errno));
+	if (child) {
+		if (host.ready_fd >= 0)
+			close(host.ready_fd);
+		guard(child, &guarded);
+	}
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	prctl(PR_SET_NAME, "ukl-host");
+
+	map_instance();
+	boot();
+	add_descriptor(UKL_FD_KICK, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+	add_descriptor(UKL_FD_IO, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+	start_thread(device_thread, service_record());
+	add_devices(specs, nspecs);
+
+	host.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	host.signal_fd = signalfd(-1, &set, SFD_CLOEXEC);
+	word_event = eventfd(0, EFD_CLOEXEC);
+	if (host.epoll_fd < 0 || host.signal_fd < 0 || word_event < 0)
+		fail("%s", strerror(errno));
+	add_event(host.signal_fd, ON_SIGNAL);
+	add_event(word_event, ON_WORD);
+	if (host.dir)
+		add_event(host.listen_fd, ON_LISTEN);
+	for (i = 0; i < nspecs; i++)
+		if (device_watch(i) >= 0)
+			add_event(device_watch(i), ON_WIRE(i));
+	if (pipe2(jobs, O_CLOEXEC))
+		fail("%s", strerror(errno));
+	start_thread(worker_thread, NULL);
+	start_thread(word_thread, NULL);
+
+	if (host.ready_fd >= 0) {
+		i = snprintf(line, sizeof(line), "%d\n", getpid());
+		if (write(host.ready_fd, line, i) != i)
+			fail("--ready-fd: %s", strerror(errno));
+		close(host.ready_fd);
+	}
+	watch_instance();
+}

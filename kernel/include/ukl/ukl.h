@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * libukl: calling a library kernel from C.
+ *
+ * A process attaches once; each of its threads that calls has a record, and
+ * passes it along.  Numbers, arguments and structures are x86-64 Linux's own.
+ * Functions that return int or long return 0 or more, or a negative errno.
+ * The library uses neither libc nor thread-local storage nor the heap.
+ *
+ *	struct ukl_files files;
+ *	struct ukl_thread *th;
+ *
+ *	if (ukl_connect("/run/user/1000/ukl/web/control", &files) ||
+ *	    ukl_attach(&files, &th))
+ *		...
+ *	fd = ukl_syscall(th, __NR_socket, AF_INET, SOCK_STREAM, 0, 0, 0, 0);
+ *
+ * Signal handlers that may run while their thread is inside ukl_syscall()
+ * must be installed with SA_ONSTACK, call nothing of this library but
+ * ukl_poke(), and return.  Each thread needs an alternate stack;
+ * ukl_attach() and ukl_thread_enter() make one where there is none.
+ */
+#ifndef UKL_UKL_H
+#define UKL_UKL_H
+
+#include <ukl/abi.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** The descriptors through which a process reaches an instance. */
+struct ukl_files {
+	int memory;			/* the shared memory */
+	int image;			/* the kernel's ELF file */
+	int fd[UKL_MAX_FDS];		/* devices and the kick; -1: none */
+};
+
+/* Control socket: SOCK_SEQPACKET, one request, one reply. */
+#define UKL_CTL_HELLO	1		/* reply carries the descriptors */
+#define UKL_CTL_STOP	2		/* ends the instance */
+
+struct ukl_ctl {
+	unsigned int version;		/* UKL_ABI_VERSION */
+	unsigned int op;
+	int error;			/* in a reply: 0 or a negative errno */
+	unsigned int fds;		/* bit n: slot n follows, after
+					 * memory and image */
+};
+
+/**
+ * Asks the kernel host that listens at @path for the instance's descriptors,
+ * which arrive close-on-exec and belong to the caller.
+ * -ENOENT, -ECONNREFUSED: nobody there; -EPERM: another user's;
+ * -EPROTONOSUPPORT: another version of ukl.
+ */
+int ukl_connect(const char *path, struct ukl_files *files);
+
+/** Tells the kernel host at @path to end its instance. */
+int ukl_stop(const char *path);
+
+/**
+ * Maps the instance and makes the calling process one of its own, with an
+ * empty descriptor table.  @files must stay open.
+ * -EEXIST: the address range is in use (an instance is attached, or the
+ * program's own mappings are there); -EPROTONOSUPPORT: the image has another
+ * version; -ENOEXEC: not an image; -EAGAIN: the tables are full.
+ */
+int ukl_attach(const struct ukl_files *files, struct ukl_thread **th);
+
+/**
+ * Ends the process's part in the instance and unmaps it.  -EBUSY: other
+ * threads have records still; a process that is about to exit anyway calls
+ * exit_group() in the library kernel instead, which ends their calls.
+ */
+int ukl_detach(struct ukl_thread *th);
+
+/**
+ * One system call.  Returns what Linux returns; a wait that ukl_poke() ended
+ * gives -EINTR.  -EOWNERDEAD: the instance has ended (ukl_last_words() says
+ * why); -ESRCH: this thread's task has.
+ */
+long ukl_syscall(struct ukl_thread *th, long nr, long a, long b, long c,
+		 long d, long e, long f);
+
+/**
+ * The same, but an interrupted call gives the kernel's -ERESTART… codes
+ * (512 to 516), for callers that restart as sigaction() asks.
+ */
+long ukl_syscall_raw(struct ukl_thread *th, long nr, long a, long b, long c,
+		     long d, long e, long f);
+
+/** In a signal handler: ends the blocking call that @th is in, if any. */
+void ukl_poke(struct ukl_thread *th);
+
+/** Signals (bit n-1: signal n) that the kernel sent to @th; clears them. */
+unsigned long ukl_signals(struct ukl_thread *th);
+
+/**
+ * Threads: the parent prepares a record, the new thread enters with it.  A
+ * record that will not be entered is given to ukl_abandon().
+ */
+int ukl_thread_prepare(struct ukl_thread *th, struct ukl_thread **child);
+int ukl_thread_enter(struct ukl_thread *th);
+void ukl_thread_exit(struct ukl_thread *th);
+
+/**
+ * fork(): prepare, fork, then each side says so.  @flags: CLONE_FILES and
+ * CLONE_FS as for clone(2).  @pid is the host's answer; negative: it failed.
+ */
+int ukl_fork_prepare(struct ukl_thread *th, unsigned long flags,
+		     struct ukl_thread **child);
+int ukl_fork_child(struct ukl_thread *child);
+int ukl_fork_parent(struct ukl_thread *th, struct ukl_thread *child, int pid);
+int ukl_abandon(struct ukl_thread *th, struct ukl_thread *child);
+
+/**
+ * execve(): the new program attaches to the record of the thread that called
+ * exec.  Descriptors marked close-on-exec are closed there, as by execve(2).
+ */
+unsigned int ukl_exec_prepare(struct ukl_thread *th);
+int ukl_exec_attach(const struct ukl_files *files, unsigned int id,
+		    struct ukl_thread **th);
+
+/** Sends @sig to the host process @pid while nobody is inside the kernel. */
+int ukl_kill(struct ukl_thread *th, int pid, int sig);
+
+/** Why the instance has ended, or an empty string. */
+const char *ukl_last_words(void);
+
+/** The attached image's head, or NULL. */
+const struct ukl_image *ukl_head(void);
+
+/** Lower level, for the kernel host. */
+int ukl_map(int memory, int image, unsigned long *size);
+int ukl_unmap(void);
+struct ukl_proc *ukl_proc_new(const struct ukl_files *files);
+long ukl_hostcall_raw(long nr, long a, long b, long c, long d, long e, long f);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* UKL_UKL_H */
