@@ -27,6 +27,9 @@
 #define RESTART_FIRST	512
 #define RESTART_LAST	516
 
+/* How long the kernel host may take to answer. */
+#define CTL_SECONDS	5
+
 /* What rt_sigaction(2) takes. */
 struct raw_action {
 	void (*handler)(int, siginfo_t *, void *);
@@ -275,6 +278,7 @@ static long ask(const char *path, unsigned int op, struct ukl_ctl *reply,
 	};
 	struct cmsghdr *c;
 	unsigned int i;
+	const struct { long sec, usec; } patience = { CTL_SECONDS, 0 };
 	long s, err;
 
 	for (i = 0; path[i]; i++) {
@@ -286,6 +290,10 @@ static long ask(const char *path, unsigned int op, struct ukl_ctl *reply,
 		 0);
 	if (s < 0)
 		return s;
+	host(SYS_setsockopt, s, SOL_SOCKET, SO_SNDTIMEO, &patience,
+	     sizeof(patience), 0);
+	host(SYS_setsockopt, s, SOL_SOCKET, SO_RCVTIMEO, &patience,
+	     sizeof(patience), 0);
 	err = host(SYS_connect, s, &addr, sizeof(addr), 0, 0, 0);
 	if (err)
 		goto out;
@@ -307,7 +315,7 @@ static long ask(const char *path, unsigned int op, struct ukl_ctl *reply,
 	      reply->error;
 out:
 	host(SYS_close, s, 0, 0, 0, 0, 0);
-	return err;
+	return err == -EAGAIN ? -ETIMEDOUT : err;
 }
 
 int ukl_connect(const char *path, struct ukl_files *files)
@@ -363,6 +371,22 @@ long ukl_syscall(struct ukl_thread *th, long nr, long a, long b, long c,
 	long ret = ukl_syscall_raw(th, nr, a, b, c, d, e, f);
 
 	return ret <= -RESTART_FIRST && ret >= -RESTART_LAST ? -EINTR : ret;
+}
+
+long ukl_syscall_also(struct ukl_thread *th, struct ukl_also *also,
+		      unsigned int n, long nr, long a, long b, long c, long d,
+		      long e, long f)
+{
+	long ret;
+
+	if (n > UKL_MAX_ALSO)
+		return -E2BIG;
+	th->n_also = n;
+	th->also_ready = 0;
+	th->also = also;
+	ret = ukl_syscall_raw(th, nr, a, b, c, d, e, f);
+	th->also = 0;
+	return ret;
 }
 
 void ukl_poke(struct ukl_thread *th)
@@ -425,13 +449,14 @@ int ukl_attach(const struct ukl_files *files, struct ukl_thread **out)
 	proc = ukl_proc_new(files);
 	if (!proc)
 		goto undo;
+	proc->pid = host(SYS_getpid, 0, 0, 0, 0, 0, 0);
 	th = me.image->thread_alloc(proc);
 	if (!th) {
+		proc->pid = 0;
 		proc->state = UKL_PROC_FREE;
 		goto undo;
 	}
 	th->tid = host(SYS_gettid, 0, 0, 0, 0, 0, 0);
-	proc->pid = host(SYS_getpid, 0, 0, 0, 0, 0, 0);
 	announce();
 	err = me.image->join(th);
 	if (!err) {
@@ -489,6 +514,15 @@ void ukl_thread_exit(struct ukl_thread *th)
 {
 	ukl_syscall(th, SYS_exit, 0, 0, 0, 0, 0, 0);
 	me.image->thread_free(th);
+}
+
+void ukl_exit(struct ukl_thread *th, int status)
+{
+	ukl_syscall(th, UKL_SYS_EXIT, 0, 0, 0, 0, 0, 0);
+	/* With the CPU: no thread of this process is inside the kernel. */
+	me.image->hold(th);
+	for (;;)
+		host(SYS_exit_group, status, 0, 0, 0, 0, 0);
 }
 
 int ukl_fork_prepare(struct ukl_thread *th, unsigned long flags,

@@ -64,7 +64,6 @@ static struct {
 	struct ukl_thread *worker;	/* makes system calls */
 	struct ukl_thread *service;	/* the main thread's; makes none */
 	int lock_fd, listen_fd, epoll_fd, signal_fd;
-	int populated;			/* someone has joined */
 	int stopping;
 	unsigned long kill_at;		/* ns, when stopping */
 	char control[108];
@@ -302,6 +301,9 @@ static void kill_all(int sig)
 
 static void end(int status)
 {
+	/* For a process that is just about to join. */
+	if (host.service && !host.shared->dead)
+		ukl_head()->die(host.service, "it has ended");
 	if (host.control[0])
 		unlink(host.control);
 	if (host.lock_path[0])
@@ -386,7 +388,6 @@ static void watch(int i)
 	int pid = proc->pid;
 	int fd = syscall(SYS_pidfd_open, pid, 0);
 
-	host.populated = 1;
 	if (fd < 0) {
 		if (errno != ESRCH)
 			say("warning: cannot watch process %d: %s", pid,
@@ -426,7 +427,8 @@ static int scan(void)
 			unwatch(i);
 		if (proc->state == UKL_PROC_NEW && proc->pid)
 			watch(i);
-		if (watched[i].pidfd)
+		/* A child may have been prepared and not be there yet. */
+		if (watched[i].pidfd || proc->state == UKL_PROC_NEW)
 			n++;
 	}
 	return n;
@@ -800,7 +802,8 @@ static void __attribute__((noreturn)) watch_instance(void)
 			wait = STOP_SECONDS * 1000;
 		} else if (live || host.keep) {
 			wait = -1;
-		} else if (host.populated) {
+		} else if (host.shared->joined > 1) {
+			/* Someone beside the worker has been here. */
 			end(0);
 		} else {
 			wait = (long)(give_up - now_ns(CLOCK_MONOTONIC)) /
@@ -960,6 +963,9 @@ int main(int argc, char **argv)
 	boot();
 	add_descriptor(UKL_FD_KICK, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 	add_descriptor(UKL_FD_IO, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+	for (i = 0; i < UKL_MAX_WAITS; i++)
+		add_descriptor(UKL_FD_WAIT + i,
+			       eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 	start_thread(device_thread, service_record());
 	add_devices(specs, nspecs);
 

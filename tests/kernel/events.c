@@ -366,6 +366,182 @@ TEST(blocking_read_between_threads)
 	kit_join(&t);
 }
 
+/* ------------------------------------------------------------------ */
+/* Calls that wait for host descriptors too.				*/
+
+static void *host_writes_later(void *fd)
+{
+	host_sleep_us(50000);
+	check_eq(write((long)fd, "x", 1), 1);
+	return NULL;
+}
+
+static int host_pair[2];
+
+static long read_also(int fd, char *c, struct ukl_also *also)
+{
+	*also = (struct ukl_also){ host_pair[0], POLLIN, 0 };
+	return ukl_syscall_also(me, also, 1, SYS_read, fd, (long)c, 1, 0, 0,
+				0);
+}
+
+TEST(also_a_host_descriptor)
+{
+	struct epoll_event ev = { .events = EPOLLIN };
+	int epoll = good(CALL(epoll_create1, 0)), p[2], i;
+	struct ukl_also also;
+	struct kit_thread t;
+	double begun;
+	pthread_t host;
+	pid_t child;
+	char c;
+
+	check(!pipe(host_pair));
+	good(CALL(pipe, p));
+	good(CALL(epoll_ctl, epoll, EPOLL_CTL_ADD, p[0], &ev));
+	for (i = 0; i < 10; i++) {
+		/* The host's: the call ends as by a signal. */
+		begun = now();
+		pthread_create(&host, NULL, host_writes_later,
+			       (void *)(long)host_pair[1]);
+		check_eq(read_also(p[0], &c, &also), -512);
+		took(begun, 0.05);
+		check_eq(me->also_ready, 1);
+		check_eq(also.revents, POLLIN);
+		pthread_join(host, NULL);
+		/* At once, when it is ready already. */
+		begun = now();
+		also.revents = 0;
+		check_eq(ukl_syscall_also(me, &also, 1, SYS_epoll_wait, epoll,
+					  (long)&ev, 1, 5000, 0, 0), -EINTR);
+		took(begun, 0);
+		check_eq(also.revents, POLLIN);
+		/* What the call itself finds comes first. */
+		check_eq(CALL(write, p[1], "x", 1), 1);
+		check_eq(read_also(p[0], &c, &also), 1);
+		check_eq(me->also_ready, 0);
+		check_eq(read(host_pair[0], &c, 1), 1);
+		/* The library kernel's: from a thread and from a process. */
+		begun = now();
+		kit_start(&t, write_later, (void *)(long)p[1]);
+		check_eq(read_also(p[0], &c, &also), 1);
+		check_eq(me->also_ready, 0);
+		took(begun, 0.05);
+		kit_join(&t);
+		child = kit_fork();
+		if (!child) {
+			write_later((void *)(long)p[1]);
+			_exit(0);
+		}
+		check_eq(read_also(p[0], &c, &also), 1);
+		kit_wait(child);
+		/* A time-out is the call's own. */
+		begun = now();
+		check_eq(ukl_syscall_also(me, &also, 1, SYS_epoll_wait, epoll,
+					  (long)&ev, 1, 50, 0, 0), 0);
+		took(begun, 0.05);
+	}
+	also.fd = -1;
+	check_eq(ukl_syscall_also(me, &also, UKL_MAX_ALSO + 1, SYS_getpid, 0,
+				  0, 0, 0, 0, 0), -E2BIG);
+}
+
+static int many[2];
+
+static void wait_also(void *unused)
+{
+	struct ukl_also also;
+	char c;
+
+	(void)unused;
+	check_eq(read_also(many[0], &c, &also), 1);
+	check_eq(me->also_ready, 0);
+}
+
+/* More at once than can be rung one by one. */
+TEST(also_many_at_once)
+{
+	struct kit_thread t[3 * UKL_MAX_WAITS];
+	unsigned int i, n = 3 * UKL_MAX_WAITS, round;
+
+	check(!pipe(host_pair));
+	good(CALL(pipe, many));
+	for (round = 0; round < 5; round++) {
+		for (i = 0; i < n; i++)
+			kit_start(&t[i], wait_also, NULL);
+		host_sleep_us(20000);
+		for (i = 0; i < n; i++)
+			check_eq(CALL(write, many[1], "x", 1), 1);
+		for (i = 0; i < n; i++)
+			kit_join(&t[i]);
+		check_eq(ukl_head()->shared->waits, 0);
+	}
+}
+
+static volatile int caught, caught_inside;
+
+static void on_alarm(int sig)
+{
+	(void)sig;
+	caught_inside = me->in_call;
+	ukl_poke(me);
+	caught = 1;
+}
+
+static volatile int calls_done;
+
+/* A signal that comes before the call does not end it: then this does. */
+static void *end_call(void *fd)
+{
+	int done = -1, late = 0;
+
+	for (;;) {
+		host_sleep_us(1000);
+		late = caught && calls_done == done ? late + 1 : 0;
+		done = calls_done;
+		if (late > 1000 && caught_inside)
+			kit_fail("a signal inside the call did not end it");
+		if (late > 20 && !caught_inside) {
+			late = 0;
+			check_eq(write((long)fd, "x", 1), 1);
+		}
+	}
+	return NULL;
+}
+
+/* A signal ends it like any other wait, without loss. */
+TEST(also_interrupted)
+{
+	struct sigaction act = { .sa_handler = on_alarm,
+				 .sa_flags = SA_ONSTACK };
+	struct ukl_also also;
+	pthread_t helper;
+	int p[2], i, inside = 0;
+	sigset_t set;
+	char c;
+
+	check(!pipe(host_pair));
+	good(CALL(pipe, p));
+	sigaction(SIGALRM, &act, NULL);
+	sigemptyset(&set);
+	sigaddset(&set, SIGALRM);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	pthread_create(&helper, NULL, end_call, (void *)(long)host_pair[1]);
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+	for (i = 0; i < 5000; i++) {
+		caught = 0;
+		kit_alarm(10 + i % 90, 0);
+		check_eq(read_also(p[0], &c, &also), -512);
+		if (me->also_ready)
+			check_eq(read(host_pair[0], &c, 1), 1);
+		else
+			check(caught);
+		inside += caught && caught_inside;
+		calls_done++;
+	}
+	check(inside > 1000);
+}
+
 /* Timers across the wrap of jiffies: boot with ukl.jiffies=500. */
 TEST(jiffies_wrap)
 {

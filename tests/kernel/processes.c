@@ -454,28 +454,31 @@ TEST(exit_orders)
 {
 	struct kit_thread t[4];
 	volatile int ready[4] = { 0 };
-	int p[2], how, i;
+	int p[2], how, i, waits;
 	pid_t child;
 
 	remember();
 	good(CALL(pipe, p));
-	for (how = 0; how < 2; how++) {
+	for (how = 0; how < 40; how++) {
 		child = kit_fork();
 		if (!child) {
+			waits = how & 1;
 			for (i = 0; i < 4; i++)
-				kit_start(&t[i], how ? just_wait :
-					  spin_outside, how ?
+				kit_start(&t[i], waits ? just_wait :
+					  spin_outside, waits ?
 					  (void *)(long)p[0] :
 					  (void *)&ready[i]);
 			for (i = 0; i < 4; i++) {
-				while (!how && !ready[i])
+				while (!waits && !ready[i])
 					sched_yield();
-				if (how)
+				if (waits)
 					wait_until_asleep(&t[i]);
 			}
 			good(CALL(socket, AF_INET, SOCK_STREAM, 0));
 			/* Not while others might come back to its code. */
 			check_eq(ukl_detach(me), -EBUSY);
+			if (how & 2)
+				ukl_exit(me, 0);
 			_exit(0);
 		}
 		kit_wait(child);
@@ -492,6 +495,73 @@ static void call_for_ever(void *unused)
 	(void)unused;
 	for (;;)
 		CALL(getrandom, buf, sizeof(buf), 0);
+}
+
+/*
+ * ukl_exit() cuts no thread off inside the kernel, and whoever waits for the
+ * process finds its files closed.
+ */
+TEST(exit_closes_first)
+{
+	struct kit_thread t[3];
+	int i, round, status;
+	pid_t child;
+
+	remember();
+	for (round = 0; round < 200; round++) {
+		child = kit_fork();
+		if (!child) {
+			kit_listen(PORT);
+			for (i = 0; i < 3; i++)
+				kit_start(&t[i], call_for_ever, NULL);
+			host_sleep_us(round * 37 % 1000);
+			ukl_exit(me, 7);
+		}
+		check_eq(waitpid(child, &status, 0), child);
+		check(WIFEXITED(status));
+		check_eq(WEXITSTATUS(status), 7);
+		good(CALL(close, kit_listen(PORT)));
+	}
+	same_as_before();
+}
+
+/* The CPU was handed to a process that is stopped, and is killed then. */
+TEST(killed_with_the_cpu)
+{
+	struct kit_thread t;
+	int p[2], round;
+	pid_t child, killer;
+
+	remember();
+	good(CALL(pipe, p));
+	for (round = 0; round < 10; round++) {
+		child = kit_fork();
+		if (!child) {
+			kit_start(&t, just_wait, (void *)(long)p[0]);
+			wait_until_asleep(&t);
+			kill(getpid(), SIGSTOP);
+			_exit(9);
+		}
+		check_eq(waitpid(child, NULL, WUNTRACED), child);
+		killer = fork();
+		if (!killer) {
+			host_sleep_us(50000);
+			kill(child, SIGKILL);
+			_exit(0);
+		}
+		check_eq(CALL(write, p[1], "x", 1), 1);
+		/* Blocks, so that the reader's turn comes. */
+		check_eq(CALL(poll, 0, 0, 10), 0);
+		check_eq(waitpid(child, NULL, 0), child);
+		check_eq(waitpid(killer, NULL, 0), killer);
+		/* The byte was read or was not; the pipe must be empty. */
+		good(CALL(fcntl, p[0], F_SETFL, O_NONBLOCK));
+		CALL(read, p[0], &t, 1);
+		good(CALL(fcntl, p[0], F_SETFL, 0));
+	}
+	good(CALL(close, p[0]));
+	good(CALL(close, p[1]));
+	same_as_before();
 }
 
 /* One's own end, when the other threads are always in the kernel. */

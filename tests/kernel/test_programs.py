@@ -26,9 +26,6 @@ def c_tests() -> list[tuple[str, str]]:
     return found
 
 
-# One run in several leaves a child's record behind: a known bug, not yet found.
-LEAKS_NOW_AND_THEN = ("fork_many", "fork_of_a_fork")
-
 
 @pytest.mark.parametrize(("file", "name"), c_tests())
 def test_program(boot: Any, run: Any, file: str, name: str) -> None:

@@ -52,11 +52,11 @@ struct ukl_ctl {
  * Asks the kernel host that listens at @path for the instance's descriptors,
  * which arrive close-on-exec and belong to the caller.
  * -ENOENT, -ECONNREFUSED: nobody there; -EPERM: another user's;
- * -EPROTONOSUPPORT: another version of ukl.
+ * -EPROTONOSUPPORT: another version of ukl; -ETIMEDOUT: no answer for 5 s.
  */
 int ukl_connect(const char *path, struct ukl_files *files);
 
-/** Tells the kernel host at @path to end its instance. */
+/** Tells the kernel host at @path to end its instance; fails as above. */
 int ukl_stop(const char *path);
 
 /**
@@ -71,7 +71,7 @@ int ukl_attach(const struct ukl_files *files, struct ukl_thread **th);
 /**
  * Ends the process's part in the instance and unmaps it.  -EBUSY: other
  * threads have records still; a process that is about to exit anyway calls
- * exit_group() in the library kernel instead, which ends their calls.
+ * ukl_exit().
  */
 int ukl_detach(struct ukl_thread *th);
 
@@ -90,6 +90,16 @@ long ukl_syscall(struct ukl_thread *th, long nr, long a, long b, long c,
 long ukl_syscall_raw(struct ukl_thread *th, long nr, long a, long b, long c,
 		     long d, long e, long f);
 
+/**
+ * ukl_syscall_raw() that waits for host descriptors too: when one of the @n
+ * (at most UKL_MAX_ALSO; -E2BIG) is ready while the call blocks, the call
+ * ends as if by a signal, @th->also_ready is 1 and the revents say which.
+ * @also is struct pollfd's equal, and must be writable until the return.
+ */
+long ukl_syscall_also(struct ukl_thread *th, struct ukl_also *also,
+		      unsigned int n, long nr, long a, long b, long c, long d,
+		      long e, long f);
+
 /** In a signal handler: ends the blocking call that @th is in, if any. */
 void ukl_poke(struct ukl_thread *th);
 
@@ -103,6 +113,13 @@ unsigned long ukl_signals(struct ukl_thread *th);
 int ukl_thread_prepare(struct ukl_thread *th, struct ukl_thread **child);
 int ukl_thread_enter(struct ukl_thread *th);
 void ukl_thread_exit(struct ukl_thread *th);
+
+/**
+ * exit_group(): the process's files in the library kernel are closed before
+ * the host process ends, and no thread of it is cut off inside the kernel.
+ * Other threads' calls do not return any more, or give -ESRCH.
+ */
+void ukl_exit(struct ukl_thread *th, int status);
 
 /**
  * fork(): prepare, fork, then each side says so.  @flags: CLONE_FILES and

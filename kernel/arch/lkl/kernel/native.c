@@ -36,11 +36,6 @@
 #define HOST_POLLIN		0x001
 #define HOST_EINTR		4
 
-struct host_pollfd {
-	int fd;
-	short events, revents;
-};
-
 struct host_timespec {
 	long sec, nsec;
 };
@@ -143,11 +138,8 @@ static bool cpu_steal(struct ukl_thread *th, unsigned int seen)
 	if (!shared_cas(&ukl.lock, seen, th->id | UKL_LOCK_WAITERS))
 		return false;
 	t = &current->thread;
-	if (!t->lazy && t->host == dead) {
+	if (!t->lazy && t->host == dead)
 		t->gone = true;
-		t->host = NULL;
-		dead->task = NULL;
-	}
 	/* `current` may be anything now: have it look who came in. */
 	SHARED_OR(&ukl.pending, UKL_IRQ_ENTER);
 	return true;
@@ -231,11 +223,17 @@ static void post(struct ukl_thread *by, struct ukl_thread *th,
 		 unsigned int bits)
 {
 	unsigned int old = SHARED_OR(&th->wake, bits);
+	int slot;
 
 	if (old & UKL_WAKE_SLEEPING)
 		futex_wake(by, &th->wake, 1);
 	else if (old & UKL_WAKE_LEADING)
 		ring(by, UKL_FD_KICK);
+	else if (old & UKL_WAKE_POLLING) {
+		slot = READ_ONCE(th->wait_slot);
+		if (slot >= 0)
+			ring(by, UKL_FD_WAIT + slot);
+	}
 }
 
 /* For kernel code. */
@@ -244,42 +242,124 @@ void ukl_post(struct ukl_thread *th, unsigned int bits)
 	post(ukl.runner, th, bits);
 }
 
+/* Called by signal handlers that may have interrupted anything here. */
+static void native_poke(struct ukl_thread *th, struct ukl_thread *by)
+{
+	struct ukl_thread *head;
+
+	if (SHARED_XCHG(&th->poked, 1))
+		return;
+	do {
+		head = SHARED_LOAD(&ukl.poked);
+		th->next = head;
+	} while (!__atomic_compare_exchange_n(&ukl.poked, &head, th, false,
+					      __ATOMIC_SEQ_CST,
+					      __ATOMIC_SEQ_CST));
+	SHARED_OR(&ukl.pending, UKL_IRQ_POKE);
+	/* A wait that the signal interrupts, or prevents, looks at pending. */
+	post(by, th, UKL_WAKE_CHANGED);
+}
+
+#define NO_EVENT	(-1)
+
 /*
- * Waits in ppoll() for a frame on any device, or for the eventfd in slot
- * @event; @ns as for futex_wait().  Returns the interrupts to raise.
+ * Waits in ppoll() for the eventfd in slot @event, for a frame on any of
+ * @devs, and for the descriptors that @th wants to wait for beside its call,
+ * one of which ends the call; @ns as for futex_wait().  Returns the
+ * interrupts to raise.
  */
-static unsigned int poll_devices(struct ukl_thread *th, unsigned int event,
-				 long ns)
+static unsigned int poll_host(struct ukl_thread *th, int event,
+			      unsigned int devs, long ns)
 {
 	struct host_timespec ts = { ns / 1000000000L, ns % 1000000000L };
-	unsigned int devs = READ_ONCE(ukl.devs), bits = 0;
-	struct host_pollfd pfd[UKL_MAX_FDS];
-	unsigned int slot[UKL_MAX_FDS];
+	struct ukl_also pfd[1 + UKL_MAX_DEVS + UKL_MAX_ALSO];
+	unsigned int i, n = 0, first_also, n_also = 0, bits = 0;
+	unsigned int slot[1 + UKL_MAX_DEVS];
 	unsigned long drain;
-	int i, n = 0;
+	bool ready = false;
 
-	pfd[n] = (struct host_pollfd){ th->proc->fd[event], HOST_POLLIN, 0 };
-	slot[n++] = event;
+	if (event >= 0) {
+		slot[n] = event;
+		pfd[n++] = (struct ukl_also){ th->proc->fd[event],
+					      HOST_POLLIN, 0 };
+	}
 	for (i = 0; i < UKL_MAX_DEVS; i++) {
 		if (!(devs & (1u << i)))
 			continue;
-		pfd[n] = (struct host_pollfd){ th->proc->fd[i],
-					       HOST_POLLIN, 0 };
-		slot[n++] = i;
+		slot[n] = i;
+		pfd[n++] = (struct ukl_also){ th->proc->fd[i], HOST_POLLIN,
+					      0 };
 	}
+	first_also = n;
+	if (th->also && !th->also_ready)
+		n_also = min(th->n_also, (unsigned int)UKL_MAX_ALSO);
+	for (i = 0; i < n_also; i++)
+		pfd[n++] = th->also[i];
 	if (host(th, __NR_ppoll, (long)pfd, n, ns < 0 ? 0 : (long)&ts, 0, 0,
 		 0) <= 0)
 		return 0;
-	for (i = 0; i < n; i++) {
+	for (i = 0; i < first_also; i++) {
 		if (!pfd[i].revents)
 			continue;
-		if (slot[i] == event)
+		if (slot[i] >= UKL_MAX_DEVS)
 			host(th, __NR_read, pfd[i].fd, (long)&drain,
 			     sizeof(drain), 0, 0, 0);
 		else
 			bits |= UKL_IRQ_DEV(slot[i]);
 	}
+	for (i = 0; i < n_also; i++) {
+		th->also[i].revents = pfd[first_also + i].revents;
+		ready |= th->also[i].revents != 0;
+	}
+	if (ready) {
+		th->also_ready = 1;
+		native_poke(th, th);
+	}
 	return bits;
+}
+
+static int take_wait_slot(struct ukl_thread *th)
+{
+	unsigned int taken, slot;
+
+	do {
+		taken = SHARED_LOAD(&ukl.waits);
+		slot = __builtin_ctz(~taken);
+		if (slot >= UKL_MAX_WAITS || th->proc->fd[UKL_FD_WAIT] < 0)
+			return -1;
+	} while (!shared_cas(&ukl.waits, taken, taken | 1u << slot));
+	th->wait_slot = slot;
+	return slot;
+}
+
+static void free_wait_slot(struct ukl_thread *th)
+{
+	int slot = th->wait_slot;
+
+	if (slot < 0)
+		return;
+	th->wait_slot = -1;
+	SHARED_AND(&ukl.waits, ~(1u << slot));
+}
+
+/*
+ * Until something about @th changes or one of its host descriptors is ready.
+ * With all slots taken nobody can ring: then it looks every millisecond.
+ */
+static void poll_also(struct ukl_thread *th)
+{
+	int slot = take_wait_slot(th);
+
+	if (slot < 0) {
+		if (!SHARED_LOAD(&th->wake))
+			poll_host(th, NO_EVENT, 0, NSEC_PER_MSEC_L);
+		return;
+	}
+	if (shared_cas(&th->wake, 0, UKL_WAKE_POLLING)) {
+		poll_host(th, UKL_FD_WAIT + slot, 0, -1);
+		SHARED_AND(&th->wake, ~UKL_WAKE_POLLING);
+	}
+	free_wait_slot(th);
 }
 
 /* For kernel code: the set of devices has changed under those who poll. */
@@ -360,7 +440,8 @@ static enum waited wait_for_cpu(struct ukl_thread *th, bool lead)
 			}
 			if (SHARED_LOAD(&ukl.io_polls))
 				ring(th, UKL_FD_IO);
-			bits = poll_devices(th, UKL_FD_KICK, -1);
+			bits = poll_host(th, UKL_FD_KICK,
+					 READ_ONCE(ukl.devs), -1);
 			SHARED_AND(&th->wake, ~UKL_WAKE_LEADING);
 			resign(th);
 			if (bits) {
@@ -373,7 +454,9 @@ static enum waited wait_for_cpu(struct ukl_thread *th, bool lead)
 			}
 			continue;
 		}
-		if (shared_cas(&th->wake, 0, UKL_WAKE_SLEEPING))
+		if (unlikely(th->also && !th->also_ready))
+			poll_also(th);
+		else if (shared_cas(&th->wake, 0, UKL_WAKE_SLEEPING))
 			futex_wait(th, &th->wake, UKL_WAKE_SLEEPING, -1);
 	}
 }
@@ -404,6 +487,57 @@ static noinline void wake_timer(struct ukl_thread *th)
 }
 
 /*
+ * A nudge costs a system call and, if the thread @to was last seen on this
+ * host CPU, mostly the CPU too: a pity for one that is about to make its next
+ * call, or to block.  In a quick row of calls every other nudge is therefore
+ * put off.  The timer thread sends it if that call does not come.
+ */
+#define QUICK_NS	(100 * 1000UL)
+#define QUICK_ROW	8
+#define NUDGE_TICK_NS	NSEC_PER_MSEC_L
+
+static noinline bool nudge_can_wait(struct ukl_thread *th,
+				    struct ukl_thread *to)
+{
+	unsigned long now = __builtin_ia32_rdtsc();
+	bool quick = (now - ukl.last_nudge) / (QUICK_NS / 1000) <
+		     ukl.tsc_khz / 1000;
+
+	ukl.last_nudge = now;
+	ukl.nudges++;
+	ukl.quick_nudges = quick ? ukl.quick_nudges + 1 : 0;
+	if (ukl.quick_nudges >= QUICK_ROW && !ukl.nudge_put_off &&
+	    to->cpu == host_cpu()) {
+		if (!SHARED_XCHG(&ukl.nudge_clock, 1)) {
+			SHARED_INC(&ukl.timer_word);
+			futex_wake(th, &ukl.timer_word, 1);
+		}
+		ukl.nudge_put_off = 1;
+		return true;
+	}
+	ukl.nudge_put_off = 0;
+	ukl.nudge = NULL;
+	return false;
+}
+
+/* The timer thread's part, every NUDGE_TICK_NS while the clock runs. */
+static void nudge_tick(struct ukl_thread *th)
+{
+	static unsigned int seen;
+	unsigned int nudges = SHARED_LOAD(&ukl.nudges);
+	struct ukl_thread *to;
+
+	if (nudges != seen) {
+		seen = nudges;
+		return;
+	}
+	SHARED_STORE(&ukl.nudge_clock, 0);
+	to = SHARED_XCHG(&ukl.nudge, NULL);
+	if (to)
+		post(th, to, UKL_WAKE_NUDGE);
+}
+
+/*
  * Lets the CPU go after run() returned @why.  True if interrupts came and
  * this thread owns the CPU again.
  */
@@ -422,8 +556,8 @@ static __always_inline bool let_go(struct ukl_thread *th, long why)
 	if (unlikely(why == UKL_LEFT_DEAD))
 		return false;
 	to = ukl.nudge;
-	if (unlikely(to))
-		ukl.nudge = NULL;
+	if (unlikely(to) && nudge_can_wait(th, to))
+		to = NULL;
 	cpu_unlock(th);
 	if (unlikely(to))
 		post(th, to, UKL_WAKE_NUDGE);
@@ -491,6 +625,7 @@ static long native_join(struct ukl_thread *th)
 		return -EINVAL;
 	if (!cpu_lock(th))
 		return -EOWNERDEAD;
+	SHARED_INC(&ukl.joined);
 	th->next = ukl.joining;
 	ukl.joining = th;
 	SHARED_OR(&ukl.pending, UKL_IRQ_JOIN);
@@ -502,24 +637,6 @@ static long native_join(struct ukl_thread *th)
 			serve(th);
 	}
 	return th->state == UKL_TH_LIVE ? 0 : -EAGAIN;
-}
-
-/* Called by signal handlers that may have interrupted anything here. */
-static void native_poke(struct ukl_thread *th, struct ukl_thread *by)
-{
-	struct ukl_thread *head;
-
-	if (SHARED_XCHG(&th->poked, 1))
-		return;
-	do {
-		head = SHARED_LOAD(&ukl.poked);
-		th->next = head;
-	} while (!__atomic_compare_exchange_n(&ukl.poked, &head, th, false,
-					      __ATOMIC_SEQ_CST,
-					      __ATOMIC_SEQ_CST));
-	SHARED_OR(&ukl.pending, UKL_IRQ_POKE);
-	/* A wait that the signal interrupts, or prevents, looks at pending. */
-	SHARED_OR(&th->wake, UKL_WAKE_CHANGED);
 }
 
 /* ------------------------------------------------------------------ */
@@ -549,6 +666,9 @@ static struct ukl_thread *native_thread_alloc(struct ukl_proc *proc)
 		th->nr = -1;
 		th->signals = 0;
 		th->nudged = 0;
+		th->also = NULL;
+		th->also_ready = 0;
+		th->wait_slot = -1;
 		SHARED_INC(&proc->threads);
 		return th;
 	}
@@ -582,6 +702,7 @@ static void native_thread_free(struct ukl_thread *th)
 {
 	struct ukl_proc *proc = th->proc;
 
+	free_wait_slot(th);
 	if (__atomic_fetch_sub(&proc->threads, 1, __ATOMIC_SEQ_CST) == 1 &&
 	    (proc->state == UKL_PROC_GONE || !proc->pid)) {
 		/* Whoever takes it next must not be seen with this pid. */
@@ -634,7 +755,7 @@ void __noreturn ukl_stop(const char *why)
  */
 static long native_proc_died(struct ukl_thread *by, struct ukl_proc *proc)
 {
-	unsigned int i, owner;
+	unsigned int i, lock, owner;
 
 	SHARED_STORE(&proc->state, UKL_PROC_GONE);
 	owner = SHARED_LOAD(&ukl.lock) & ~UKL_LOCK_WAITERS;
@@ -648,6 +769,11 @@ static long native_proc_died(struct ukl_thread *by, struct ukl_proc *proc)
 		SHARED_STORE(&ukl.io_deep, 0);
 		futex_wake(by, &ukl.io_deep, 1);
 	}
+	/* The CPU may have been handed to it, and all others wait for it. */
+	lock = SHARED_LOAD(&ukl.lock);
+	owner = lock & ~UKL_LOCK_WAITERS;
+	if (owner && ukl.thread[owner - 1].proc == proc && cpu_steal(by, lock))
+		serve(by);
 	/* A wake-up for the lock may have died with it. */
 	futex_wake(by, &ukl.lock, INT_MAX);
 	return 0;
@@ -685,7 +811,7 @@ static unsigned long native_fixup(unsigned long ip)
 static void native_timer_loop(struct ukl_thread *th)
 {
 	unsigned long deadline, now;
-	unsigned int word;
+	unsigned int word, clock;
 	long ns;
 
 	while (!SHARED_LOAD(&ukl.dead)) {
@@ -704,13 +830,19 @@ static void native_timer_loop(struct ukl_thread *th)
 		SHARED_STORE(&ukl.timer_sleeps, deadline);
 		if (SHARED_LOAD(&ukl.deadline) < deadline)
 			continue;
+		clock = SHARED_LOAD(&ukl.nudge_clock);
+		if (clock && SHARED_LOAD(&ukl.timer_word) == word)
+			nudge_tick(th);
 		if (deadline == ~0UL) {
-			futex_wait(th, &ukl.timer_word, word, -1);
+			futex_wait(th, &ukl.timer_word, word,
+				   clock ? NUDGE_TICK_NS : -1);
 			continue;
 		}
 		now = (deadline - now) / 1000;
 		ns = now > 1000000000UL * 1000 ? 1000000000L :
 		     (long)(now * 1000000000UL / ukl.tsc_khz);
+		if (clock && ns > NUDGE_TICK_NS)
+			ns = NUDGE_TICK_NS;
 		futex_wait(th, &ukl.timer_word, word, ns + 1);
 	}
 }
@@ -728,7 +860,7 @@ static void poll_instead(struct ukl_thread *th)
 
 	SHARED_STORE(&ukl.io_polls, 1);
 	if (!SHARED_LOAD(&ukl.leader) && !SHARED_LOAD(&ukl.dead))
-		bits = poll_devices(th, UKL_FD_IO, -1);
+		bits = poll_host(th, UKL_FD_IO, READ_ONCE(ukl.devs), -1);
 	SHARED_STORE(&ukl.io_polls, 0);
 	if (!bits)
 		return;
@@ -768,7 +900,7 @@ static void native_device_loop(struct ukl_thread *th)
 			rounds = 0;
 			continue;
 		}
-		bits = poll_devices(th, UKL_FD_IO, 0);
+		bits = poll_host(th, UKL_FD_IO, READ_ONCE(ukl.devs), 0);
 		if (!bits)
 			continue;
 		host(th, __NR_sched_yield, 0, 0, 0, 0, 0, 0);

@@ -40,9 +40,16 @@ struct task_struct *__switch_to(struct task_struct *prev,
 
 	switched_from = prev;
 	ukl_current = next;
-	if (host)
+	if (host) {
 		host->nudged = 0;
-	if (!host || host == ukl.runner)
+		if (ukl.nudge == host)
+			ukl.nudge = NULL;
+		/* The dead take no CPU; the kernel host may know before the
+		 * worker has come to unbind(). */
+		if (unlikely(READ_ONCE(host->proc->state) == UKL_PROC_GONE))
+			next->thread.gone = true;
+	}
+	if (!host || host == ukl.runner || next->thread.gone)
 		ukl_switch(&prev->thread.sp, next->thread.sp);
 	else
 		ukl_leave(&prev->thread.sp, ukl.runner, UKL_LEFT_HANDOFF);
@@ -372,24 +379,61 @@ static long reap(struct ukl_proc *proc)
 	return n;
 }
 
-static long exec_init(void)
+/* The other threads of the caller's process lose their tasks. */
+static void end_siblings(struct ukl_thread *host, bool free)
 {
-	static const char *const argv[] = { "exec", NULL };
-	static const char *const envp[] = { NULL };
-	struct ukl_thread *host = current->thread.host, *th;
-	long err;
+	struct ukl_thread *th;
 	int i;
 
-	/* The host's exec has ended the other threads already. */
 	for (i = 0; i < UKL_MAX_THREADS; i++) {
 		th = &ukl.thread[i];
 		if (th == host || th->state == UKL_TH_FREE ||
 		    th->proc != host->proc)
 			continue;
 		forget(th);
-		unbind(th, false);
-		ukl_image.thread_free(th);
+		unbind(th, !free);
+		if (free)
+			ukl_image.thread_free(th);
 	}
+}
+
+static bool siblings_live(void)
+{
+	struct task_struct *t;
+
+	for_each_thread(current, t)
+		if (t != current && !t->exit_state)
+			return true;
+	return false;
+}
+
+/*
+ * The end of a process, before its host side ends: the siblings' tasks go on
+ * without their threads, which stay where they are, and end.  When the caller
+ * has ended too every file is closed, as a parent expects that waits for it.
+ */
+static long exit_process(void)
+{
+	int round;
+
+	end_siblings(current->thread.host, false);
+	for (round = 0; siblings_live(); round++) {
+		if (round < 1000)
+			yield();
+		else
+			schedule_timeout_uninterruptible(1);
+	}
+	do_exit(0);
+}
+
+static long exec_init(void)
+{
+	static const char *const argv[] = { "exec", NULL };
+	static const char *const envp[] = { NULL };
+	long err;
+
+	/* The host's exec has ended the other threads already. */
+	end_siblings(current->thread.host, true);
 	err = kernel_execve("/init", argv, envp);
 	if (!err)
 		catch_all_signals();
@@ -419,6 +463,8 @@ long ukl_private_call(long nr, const long *a)
 		return ukl_netdev_del(a[0]);
 	case UKL_SYS_WIRE:
 		return ukl_wire_set(a[0], (void *)a[1]);
+	case UKL_SYS_EXIT:
+		return exit_process();
 	}
 	return -ENOSYS;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Copying and filling without vector registers.  Short blocks go through two
- * overlapping moves; from 256 bytes up the string instructions win.
+ * overlapping moves; from 256 bytes up the string instructions win, but where
+ * the target lies 1 to 15 bytes behind the source in its page: see uaccess.S.
  */
 #include <linux/linkage.h>
 #include <linux/export.h>
@@ -14,6 +15,7 @@ SYM_FUNC_START(memcpy)
 	jb	.Lcpy_small
 	cmpq	$256, %rdx
 	ja	.Lcpy_string
+.Lcpy_words:
 	/* The last 16 bytes first into registers, then 16 a round. */
 	movq	-8(%rsi,%rdx), %r8
 	movq	-16(%rsi,%rdx), %r9
@@ -31,6 +33,10 @@ SYM_FUNC_START(memcpy)
 	movq	%r8, 8(%r10)
 	ret
 .Lcpy_string:
+	leal	-1(%rdi), %ecx
+	subl	%esi, %ecx
+	testl	$0xff0, %ecx
+	jz	.Lcpy_words
 	movq	%rdx, %rcx
 	rep movsb
 	ret

@@ -57,6 +57,35 @@ static void copy_every_size(struct kunit *test)
 		}
 }
 
+/* Where source and target lie alike in their pages, the way is another. */
+static void copy_aliased(struct kunit *test)
+{
+	static u8 s[2 * PAGE_SIZE] __aligned(PAGE_SIZE);
+	static u8 d[2 * PAGE_SIZE] __aligned(PAGE_SIZE);
+	size_t sizes[] = { 64, 71, 255, 257, 300, 1448, 4096, 4099 };
+	size_t k, n, at, i;
+	int user;
+
+	for (i = 0; i < sizeof(s); i++)
+		s[i] = (i * 151) >> 2;
+	for (k = 0; k < ARRAY_SIZE(sizes) * 20; k++)
+		for (user = 0; user < 2; user++) {
+			n = sizes[k / 20];
+			at = k % 20;
+			memset(d, 0xee, sizeof(d));
+			if (user)
+				KUNIT_ASSERT_EQ(test, 0,
+						ukl_user_copy(d + 32 + at,
+							      s + 32, n));
+			else
+				far_memcpy(d + 32 + at, s + 32, n);
+			for (i = 0; i < sizeof(d); i++)
+				KUNIT_ASSERT_EQ_MSG(test, d[i],
+					i - 32 - at < n ? s[i - at] : 0xee,
+					"n %zu at %zu byte %zu", n, at, i);
+		}
+}
+
 static void move_every_overlap(struct kunit *test)
 {
 	size_t n, a, b, i;
@@ -134,6 +163,7 @@ static void delays_last(struct kunit *test)
 
 static struct kunit_case cases[] = {
 	KUNIT_CASE(copy_every_size),
+	KUNIT_CASE(copy_aliased),
 	KUNIT_CASE(move_every_overlap),
 	KUNIT_CASE(fill_every_size),
 	KUNIT_CASE(user_copy_stops_at_the_hole),

@@ -14,7 +14,7 @@
 #define _UAPI_UKL_ABI_H
 
 /** Raised with every change of a structure or function below. */
-#define UKL_ABI_VERSION		1
+#define UKL_ABI_VERSION		2
 
 #define UKL_MAGIC		0x4c454e52454b4c55UL	/* "UKLKERNEL" */
 #define UKL_BASE		0x200000000000UL
@@ -27,7 +27,9 @@
 #define UKL_FD_KICK		(UKL_MAX_DEVS + 0) /* eventfd: the leader */
 #define UKL_FD_IO		(UKL_MAX_DEVS + 1) /* eventfd: device thread */
 #define UKL_FD_CAPTURE		(UKL_MAX_DEVS + 2) /* pcapng file */
-#define UKL_MAX_FDS		(UKL_MAX_DEVS + 3)
+#define UKL_FD_WAIT		(UKL_MAX_DEVS + 3) /* eventfds: see also */
+#define UKL_MAX_WAITS		16
+#define UKL_MAX_FDS		(UKL_FD_WAIT + UKL_MAX_WAITS)
 
 /* struct ukl_thread.state */
 #define UKL_TH_FREE		0
@@ -42,8 +44,18 @@
 #define UKL_WAKE_SLEEPING	4	/* set by the sleeper: on the futex */
 #define UKL_WAKE_LEADING	8	/* set by the sleeper: in ppoll() */
 #define UKL_WAKE_NUDGE		16	/* your task can run: come and ask */
+#define UKL_WAKE_POLLING	32	/* set by the sleeper: in ppoll(), with
+					 * a slot of its own to be rung by */
 
 struct ukl_proc;
+
+/* A host descriptor to wait for beside a call: struct pollfd. */
+struct ukl_also {
+	int			fd;
+	short			events, revents;
+};
+
+#define UKL_MAX_ALSO		16
 
 /**
  * A host thread that may run kernel code.  In shared memory; its address is
@@ -68,7 +80,12 @@ struct ukl_thread {
 	unsigned long		signals;	/* bit n-1: signal n was sent */
 	unsigned int		nudged;		/* and has not run since */
 	unsigned int		cpu;		/* host CPU it last waited on */
-	unsigned long		spare[4];
+	struct ukl_also		*also;		/* in the caller's memory */
+	unsigned int		n_also;
+	unsigned int		also_ready;	/* one of them ended the call */
+	int			wait_slot;	/* of UKL_FD_WAIT; -1: none */
+	unsigned int		spare;
+	unsigned long		spares;
 } __attribute__((aligned(64)));
 
 /* struct ukl_proc.state */
@@ -141,7 +158,8 @@ struct ukl_wire {
 #define UKL_SYS_NETDEV		(UKL_SYS + 5)	/* (slot, struct ukl_dev *) */
 #define UKL_SYS_NETDEV_DEL	(UKL_SYS + 6)	/* (slot) */
 #define UKL_SYS_WIRE		(UKL_SYS + 7)	/* (slot, struct ukl_wire *) */
-#define UKL_SYS_END		(UKL_SYS + 8)
+#define UKL_SYS_EXIT		(UKL_SYS + 8)	/* () */
+#define UKL_SYS_END		(UKL_SYS + 9)
 
 /* struct ukl_shared.pending */
 #define UKL_IRQ_TIMER		1
@@ -165,6 +183,11 @@ struct ukl_shared {
 	struct ukl_thread	*runner;	/* executes kernel code */
 	struct ukl_thread	*entering;	/* wants its task woken */
 	struct ukl_thread	*nudge;		/* to be told, once free */
+	unsigned long		last_nudge;	/* TSC */
+	unsigned int		nudges;		/* ever due */
+	unsigned int		quick_nudges;	/* in a row */
+	unsigned int		nudge_put_off;
+	unsigned int		nudge_clock;	/* timer thread looks after it */
 	unsigned long		irqs_off;
 
 	/* The timer: a TSC value, and when the timer thread next looks. */
@@ -179,6 +202,8 @@ struct ukl_shared {
 	unsigned int		io_polls;	/* … or is in ppoll() */
 	unsigned int		devs;		/* bit n: slot n is in use */
 
+	unsigned int		waits;		/* bit n: wait slot n is taken */
+	unsigned int		joined;		/* processes that ever came */
 	unsigned int		procs_word;	/* futex: a process is new */
 	unsigned int		stall;		/* a waiter found no progress */
 	struct ukl_thread	*poked;		/* list */
