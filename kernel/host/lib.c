@@ -547,6 +547,8 @@ int ukl_fork_prepare(struct ukl_thread *th, unsigned long flags,
 		proc->state = UKL_PROC_FREE;
 		return -EAGAIN;
 	}
+	th->forked = proc;
+	th->forked_life = proc->life;
 	err = ukl_syscall(th, UKL_SYS_FORK, (long)new, flags, 0, 0, 0, 0);
 	if (err < 0) {
 		me.image->thread_free(new);
@@ -568,10 +570,15 @@ int ukl_fork_child(struct ukl_thread *child)
 
 int ukl_fork_parent(struct ukl_thread *th, struct ukl_thread *child, int pid)
 {
+	unsigned long fresh = (unsigned long)th->forked_life << 32;
+
 	if (pid < 0)
 		return ukl_abandon(th, child);
-	child->proc->pid = pid;
-	announce();
+	/* The child may have said so itself, and have gone by now. */
+	if (__atomic_compare_exchange_n(&th->forked->pid_life, &fresh,
+					fresh | (unsigned int)pid, 0,
+					__ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+		announce();
 	return 0;
 }
 

@@ -675,6 +675,12 @@ static struct ukl_thread *native_thread_alloc(struct ukl_proc *proc)
 	return NULL;
 }
 
+/* Not known on the host, and for nobody whom an earlier owner meant. */
+static void new_life(struct ukl_proc *proc)
+{
+	SHARED_STORE(&proc->pid_life, (unsigned long)(proc->life + 1) << 32);
+}
+
 static struct ukl_proc *native_proc_alloc(void)
 {
 	struct ukl_proc *proc;
@@ -685,7 +691,7 @@ static struct ukl_proc *native_proc_alloc(void)
 		if (READ_ONCE(proc->state) != UKL_PROC_FREE ||
 		    !shared_cas(&proc->state, UKL_PROC_FREE, UKL_PROC_NEW))
 			continue;
-		proc->pid = 0;
+		new_life(proc);
 		proc->kpid = 0;
 		proc->parent = NULL;
 		proc->parent_pid = 0;
@@ -706,7 +712,7 @@ static void native_thread_free(struct ukl_thread *th)
 	if (__atomic_fetch_sub(&proc->threads, 1, __ATOMIC_SEQ_CST) == 1 &&
 	    (proc->state == UKL_PROC_GONE || !proc->pid)) {
 		/* Whoever takes it next must not be seen with this pid. */
-		SHARED_STORE(&proc->pid, 0);
+		new_life(proc);
 		SHARED_STORE(&proc->state, UKL_PROC_FREE);
 	}
 	SHARED_STORE(&th->state, UKL_TH_FREE);

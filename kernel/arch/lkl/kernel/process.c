@@ -465,6 +465,8 @@ long ukl_private_call(long nr, const long *a)
 		return ukl_wire_set(a[0], (void *)a[1]);
 	case UKL_SYS_EXIT:
 		return exit_process();
+	case UKL_SYS_PACKET_RING:
+		return ukl_packet_ring(a[0], (void *)a[1], a[2]);
 	}
 	return -ENOSYS;
 }

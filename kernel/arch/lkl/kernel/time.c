@@ -3,12 +3,18 @@
  * Time: the processor's time stamp counter, whose rate the kernel host tells,
  * and a one-shot timer, which is a deadline that the kernel host's timer
  * thread sleeps for.
+ *
+ * The host's wall clock is steered (NTP), and programs read it without a
+ * system call: time stamps of this kernel must agree with it, so its own is
+ * steered after the host's.
  */
 #include <linux/clockchips.h>
 #include <linux/clocksource.h>
 #include <linux/sched/clock.h>
 #include <linux/time64.h>
 #include <linux/timex.h>
+#include <linux/workqueue.h>
+#include <asm/unistd.h>
 #include <asm/ukl.h>
 
 static u32 ns_mult, ns_shift;
@@ -66,6 +72,96 @@ void ukl_timer_irq(void)
 	if (timer.event_handler)
 		timer.event_handler(&timer);
 }
+
+#define FOLLOW_JIFFIES		HZ
+#define FIRST_FOLLOW_JIFFIES	(HZ / 10)
+#define STEP_NS			(1 * NSEC_PER_MSEC)	/* more is not steered */
+#define STEER_SECONDS		4	/* in which an offset goes */
+#define MAX_PPB			500000LL
+
+static struct {
+	struct delayed_work work;
+	s64 offset, at;		/* ns: host's - ours, and when */
+	s64 rate, push;		/* ppb: the clocks', and to mend the offset */
+	bool steering;
+} follow;
+
+/* Host's wall clock - ours, in ns; false if something came between. */
+static bool clock_offset(s64 *offset, s64 *now)
+{
+	struct __kernel_timespec ts;
+	s64 before, after;
+	int tries;
+
+	for (tries = 0; tries < 5; tries++) {
+		before = ktime_get_real_ns();
+		if (ukl_hostcall(__NR_clock_gettime, CLOCK_REALTIME, (long)&ts,
+				 0, 0, 0, 0))
+			return false;
+		after = ktime_get_real_ns();
+		*offset = ts.tv_sec * NSEC_PER_SEC + ts.tv_nsec -
+			  (before + (after - before) / 2);
+		*now = after;
+		if (after - before < 2 * NSEC_PER_USEC)
+			return true;
+	}
+	return false;
+}
+
+static void step_clock(s64 offset)
+{
+	struct __kernel_timex t = { .modes = ADJ_SETOFFSET | ADJ_NANO };
+	s32 ns;
+
+	t.time.tv_sec = div_s64_rem(offset, NSEC_PER_SEC, &ns);
+	if (ns < 0) {
+		ns += NSEC_PER_SEC;
+		t.time.tv_sec--;
+	}
+	t.time.tv_usec = ns;
+	do_adjtimex(&t);
+}
+
+static void follow_host_clock(struct work_struct *work)
+{
+	struct __kernel_timex t = { .modes = ADJ_FREQUENCY };
+	unsigned long next = FOLLOW_JIFFIES;
+	s64 offset, now, past, drift;
+
+	if (!clock_offset(&offset, &now))
+		goto again;
+	if (abs(offset) > STEP_NS || !follow.at) {
+		step_clock(offset);
+		follow.at = now;
+		follow.steering = false;
+		next = FIRST_FOLLOW_JIFFIES;
+		goto again;
+	}
+	past = now - follow.at;
+	if (follow.steering && past > 0) {
+		drift = div64_s64((offset - follow.offset) * NSEC_PER_SEC, past) +
+			follow.push;
+		follow.rate += drift / 2;
+	}
+	follow.push = div_s64(offset, STEER_SECONDS);
+	follow.offset = offset;
+	follow.at = now;
+	follow.steering = true;
+	t.freq = div_s64(clamp(follow.rate + follow.push, -MAX_PPB, MAX_PPB) *
+			 65536, 1000);
+	do_adjtimex(&t);
+again:
+	schedule_delayed_work(&follow.work, next);
+}
+
+/* The first time at boot, where ticks were lost; an idle kernel is not woken. */
+static int __init follow_init(void)
+{
+	INIT_DEFERRABLE_WORK(&follow.work, follow_host_clock);
+	schedule_delayed_work(&follow.work, 0);
+	return 0;
+}
+late_initcall(follow_init);
 
 void __init ukl_early_time(void)
 {

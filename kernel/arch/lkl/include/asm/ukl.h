@@ -34,7 +34,6 @@ extern const struct ukl_image ukl_image;
 extern bool ukl_resched_asked;
 unsigned int ukl_irq(void);
 
-
 /* runqueue.c */
 struct ukl_thread *ukl_next_host(void);
 
@@ -45,6 +44,17 @@ long ukl_private_call(long nr, const long *args);
 void ukl_handle_joins(void);
 void ukl_handle_pokes(void);
 void ukl_init_main(void);
+
+/* packet.c */
+#ifdef CONFIG_PACKET
+long ukl_packet_ring(int fd, unsigned long __user *to, unsigned int n);
+#else
+static inline long ukl_packet_ring(int fd, unsigned long __user *to,
+				   unsigned int n)
+{
+	return -EAFNOSUPPORT;
+}
+#endif
 
 /* console.c */
 void ukl_early_console(void);

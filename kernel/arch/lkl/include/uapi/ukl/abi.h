@@ -84,8 +84,9 @@ struct ukl_thread {
 	unsigned int		n_also;
 	unsigned int		also_ready;	/* one of them ended the call */
 	int			wait_slot;	/* of UKL_FD_WAIT; -1: none */
-	unsigned int		spare;
-	unsigned long		spares;
+	/* The child that is being forked, as it was prepared. */
+	unsigned int		forked_life;
+	struct ukl_proc		*forked;
 } __attribute__((aligned(64)));
 
 /* struct ukl_proc.state */
@@ -97,9 +98,17 @@ struct ukl_thread {
 /** A process of the instance. */
 struct ukl_proc {
 	unsigned int		state;
-	int			pid;		/* host's; 0: not known yet */
 	int			kpid;		/* library kernel's */
+	/* Change together: who says the pid may come late (ukl_fork_parent). */
+	union {
+		struct {
+			int	pid;		/* host's; 0: not known yet */
+			unsigned int life;	/* +1 when taken, and freed */
+		};
+		unsigned long	pid_life;
+	};
 	unsigned int		threads;	/* records that point here */
+	unsigned int		spare2;
 	/* How to make a host system call in this process. */
 	long			(*hostcall)(long nr, long a, long b, long c,
 					    long d, long e, long f);
@@ -159,7 +168,9 @@ struct ukl_wire {
 #define UKL_SYS_NETDEV_DEL	(UKL_SYS + 6)	/* (slot) */
 #define UKL_SYS_WIRE		(UKL_SYS + 7)	/* (slot, struct ukl_wire *) */
 #define UKL_SYS_EXIT		(UKL_SYS + 8)	/* () */
-#define UKL_SYS_END		(UKL_SYS + 9)
+/* (fd, unsigned long *addresses, n): the blocks of a packet socket's rings */
+#define UKL_SYS_PACKET_RING	(UKL_SYS + 9)
+#define UKL_SYS_END		(UKL_SYS + 10)
 
 /* struct ukl_shared.pending */
 #define UKL_IRQ_TIMER		1
