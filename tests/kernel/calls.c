@@ -103,6 +103,29 @@ static void *const bad_pointers[] = {
 	(void *)-4096L, (void *)-8L, (void *)-1L,
 };
 
+TEST(rename_files)
+{
+	struct stat st;
+	char c;
+	int fd;
+
+	good(CALL(chdir, "/tmp"));
+	fd = good(CALL(open, "one", O_CREAT | O_RDWR, 0600));
+	check_eq(CALL(write, fd, "1", 1), 1);
+	good(CALL(rename, "one", "two"));
+	check_eq(CALL(stat, "one", &st), -ENOENT);
+	good(CALL(mkdir, "dir", 0700));
+	good(CALL(renameat2, AT_FDCWD, "two", AT_FDCWD, "dir/one",
+		  1 /* RENAME_NOREPLACE */));
+	check_eq(CALL(rename, "dir", "dir/one"), -EINVAL);
+	check_eq(CALL(rename, "two", "one"), -ENOENT);
+	check_eq(CALL(pread64, fd, &c, 1, 0), 1);
+	check_eq(c, '1');
+	good(CALL(unlink, "dir/one"));
+	good(CALL(rmdir, "dir"));
+	good(CALL(close, fd));
+}
+
 TEST(bad_pointers)
 {
 	unsigned int i;

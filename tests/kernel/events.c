@@ -2,6 +2,8 @@
 /* Sockets, pipes and the things one waits for, inside one process. */
 #include "kit.h"
 
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <sys/inotify.h>
@@ -350,6 +352,90 @@ TEST(edge_triggered)
 	kit_join(&t);
 	check_eq(CALL(write, p[1], "y", 1), 1);
 	check_eq(CALL(epoll_wait, epoll, &ev, 1, 0), 1);
+}
+
+TEST(oneshot)
+{
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLONESHOT };
+	int epoll = good(CALL(epoll_create1, 0)), p[2];
+
+	good(CALL(pipe, p));
+	good(CALL(epoll_ctl, epoll, EPOLL_CTL_ADD, p[0], &ev));
+	check_eq(CALL(write, p[1], "x", 1), 1);
+	check_eq(CALL(epoll_wait, epoll, &ev, 1, 0), 1);
+	check_eq(CALL(epoll_wait, epoll, &ev, 1, 20), 0);
+	ev.events = EPOLLIN | EPOLLONESHOT;
+	good(CALL(epoll_ctl, epoll, EPOLL_CTL_MOD, p[0], &ev));
+	check_eq(CALL(epoll_wait, epoll, &ev, 1, 0), 1);
+	check_eq(CALL(epoll_wait, epoll, &ev, 1, 0), 0);
+}
+
+TEST(congestion_control)
+{
+	static const char *const names[] = { "bbr", "cubic", "reno", "dctcp",
+					     "vegas" };
+	int s = good(CALL(socket, AF_INET, SOCK_STREAM, 0));
+	socklen_t len;
+	char got[16];
+	size_t i;
+
+	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		good(CALL(setsockopt, s, IPPROTO_TCP, TCP_CONGESTION, names[i],
+			  strlen(names[i])));
+		len = sizeof(got);
+		good(CALL(getsockopt, s, IPPROTO_TCP, TCP_CONGESTION, got,
+			  &len));
+		check(!strcmp(got, names[i]));
+	}
+	check_eq(CALL(setsockopt, s, IPPROTO_TCP, TCP_CONGESTION, "none", 4),
+		 -ENOENT);
+}
+
+/* A ring of packets, mapped again by the program; here what lo carries. */
+TEST(packet_ring)
+{
+	struct tpacket_req req = { .tp_block_size = 16384, .tp_block_nr = 4,
+				   .tp_frame_size = 2048, .tp_frame_nr = 32 };
+	struct sockaddr_in a = loop(5011);
+	int version = TPACKET_V2, s, u, i, n, found = 0;
+	unsigned long block[8];
+	struct tpacket2_hdr *h;
+	struct pollfd pfd;
+	char *ring;
+
+	s = good(CALL(socket, AF_PACKET, SOCK_RAW, htons(ETH_P_ALL)));
+	check_eq(CALL6(UKL_SYS_PACKET_RING, s, block, 8, 0, 0, 0, 0), -EINVAL);
+	good(CALL(setsockopt, s, SOL_PACKET, PACKET_VERSION, &version,
+		  sizeof(version)));
+	good(CALL(setsockopt, s, SOL_PACKET, PACKET_RX_RING, &req,
+		  sizeof(req)));
+	check_eq(CALL6(UKL_SYS_PACKET_RING, s, block, 3, 0, 0, 0, 0), -ENOSPC);
+	check_eq(CALL6(UKL_SYS_PACKET_RING, 99, block, 8, 0, 0, 0, 0), -EBADF);
+	check_eq(CALL6(UKL_SYS_PACKET_RING, s, 16, 8, 0, 0, 0, 0), -EFAULT);
+	check_eq(CALL6(UKL_SYS_PACKET_RING, s, block, 8, 0, 0, 0, 0), 4);
+	ring = mmap(NULL, 4 * 16384, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,
+		    -1, 0);
+	for (i = 0; i < 4; i++)
+		check(mmap(ring + i * 16384, 16384, PROT_READ | PROT_WRITE,
+			   MAP_SHARED | MAP_FIXED, files.memory,
+			   block[i] - UKL_BASE) != MAP_FAILED);
+
+	u = good(CALL(socket, AF_INET, SOCK_DGRAM, 0));
+	check_eq(CALL(sendto, u, "found me", 8, 0, &a, sizeof(a)), 8);
+	pfd = (struct pollfd){ s, POLLIN, 0 };
+	check_eq(CALL(poll, &pfd, 1, 1000), 1);
+	for (i = 0; i < 32; i++) {
+		h = (void *)(ring + i * 2048);
+		if (!(h->tp_status & TP_STATUS_USER))
+			continue;
+		n = h->tp_snaplen;
+		found += n == 14 + 20 + 8 + 8 &&
+			 !memcmp((char *)h + h->tp_mac + n - 8, "found me", 8);
+		h->tp_status = TP_STATUS_KERNEL;
+	}
+	check_eq(found, 2);		/* going out, and coming in */
+	munmap(ring, 4 * 16384);
+	good(CALL(close, s));
 }
 
 TEST(blocking_read_between_threads)

@@ -38,7 +38,8 @@ def busy_process(program: Path, instance: Instance, seed: int) -> subprocess.Pop
         text=True,
     )
     assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
+    said = process.stdout.readline()
+    assert said == "ready\n", f"{said}{instance.messages()}"
     return process
 
 

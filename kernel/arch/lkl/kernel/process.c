@@ -190,6 +190,8 @@ static void serve_call(struct thread_struct *t)
 		local_irq_enable();
 		if (t->poked || host->signals != had)
 			break;
+		if (unlikely(t->gone))
+			break;
 		if (ret == -ERESTART_RESTARTBLOCK) {
 			ret = sys_call_table[__NR_restart_syscall](0, 0, 0, 0,
 								   0, 0);
@@ -197,7 +199,9 @@ static void serve_call(struct thread_struct *t)
 				break;
 		}
 	}
-	host->ret = ret;
+	/* The record of a dead thread may be another's by now. */
+	if (likely(!t->gone))
+		host->ret = ret;
 }
 
 /*
