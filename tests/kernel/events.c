@@ -370,6 +370,34 @@ TEST(oneshot)
 	check_eq(CALL(epoll_wait, epoll, &ev, 1, 0), 0);
 }
 
+static void accept_later(void *fd)
+{
+	int c = good(CALL6(UKL_SYS_ACCEPT, (long)fd, 0, 0, SOCK_CLOEXEC, 0, 0,
+			   0));
+
+	check_eq(CALL(fcntl, c, F_GETFD), FD_CLOEXEC);
+	good(CALL(close, c));
+}
+
+/* A number is taken when there is a connection, not before. */
+TEST(accept_takes_its_number_late)
+{
+	int l = kit_listen(5013), free_one = good(CALL(dup, l)), c;
+	struct kit_thread t;
+
+	good(CALL(close, free_one));
+	kit_start(&t, accept_later, (void *)(long)l);
+	host_sleep_us(20000);
+	check_eq(CALL(dup2, l, free_one), free_one);
+	c = kit_connect(5013);
+	kit_join(&t);
+	good(CALL(close, c));
+	check_eq(CALL6(UKL_SYS_ACCEPT, 99, 0, 0, 0, 0, 0, 0), -EBADF);
+	check_eq(CALL6(UKL_SYS_ACCEPT, l, 0, 0, 1, 0, 0, 0), -EINVAL);
+	good(CALL(fcntl, l, F_SETFL, O_NONBLOCK));
+	check_eq(CALL6(UKL_SYS_ACCEPT, l, 0, 0, 0, 0, 0, 0), -EAGAIN);
+}
+
 TEST(congestion_control)
 {
 	static const char *const names[] = { "bbr", "cubic", "reno", "dctcp",

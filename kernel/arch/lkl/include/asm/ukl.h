@@ -45,6 +45,19 @@ void ukl_handle_joins(void);
 void ukl_handle_pokes(void);
 void ukl_init_main(void);
 
+/* accept.c */
+struct sockaddr;
+#ifdef CONFIG_NET
+long ukl_accept(int fd, struct sockaddr __user *peer, int __user *peer_len,
+		int flags);
+#else
+static inline long ukl_accept(int fd, struct sockaddr __user *peer,
+			      int __user *peer_len, int flags)
+{
+	return -ENOSYS;
+}
+#endif
+
 /* packet.c */
 #ifdef CONFIG_PACKET
 long ukl_packet_ring(int fd, unsigned long __user *to, unsigned int n);

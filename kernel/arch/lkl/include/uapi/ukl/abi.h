@@ -170,7 +170,9 @@ struct ukl_wire {
 #define UKL_SYS_EXIT		(UKL_SYS + 8)	/* () */
 /* (fd, unsigned long *addresses, n): the blocks of a packet socket's rings */
 #define UKL_SYS_PACKET_RING	(UKL_SYS + 9)
-#define UKL_SYS_END		(UKL_SYS + 10)
+/* accept4() that takes its number when there is a connection. */
+#define UKL_SYS_ACCEPT		(UKL_SYS + 10)
+#define UKL_SYS_END		(UKL_SYS + 11)
 
 /* struct ukl_shared.pending */
 #define UKL_IRQ_TIMER		1
