@@ -246,4 +246,4 @@ def _write(place: Path, plan: Plan, files: dict[str, bytes]) -> None:
             os.scandir(place.parent), key=lambda entry: entry.stat().st_mtime_ns
         )
         for entry in entries[:-KEPT]:
-            os.unlink(entry.path)
+            Path(entry.path).unlink(missing_ok=True)

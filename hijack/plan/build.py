@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
 
 from hijack.plan import RUNTIME, Plan, Publish
 from hijack.plan import format as fmt
@@ -85,8 +84,8 @@ class _Builder:
     def build(self) -> Plan:
         self.netlink(nl.link_up("lo"), (), "loopback")
         if self.model.hostname is not None:
-            name = strings(self.model.hostname)
-            self.add(fmt.HOSTNAME, name, ("hostname",), "the host name")
+            payload = strings(self.model.hostname)
+            self.add(fmt.HOSTNAME, payload, ("hostname",), "the host name")
         for index, mount in enumerate(self.model.mounts):
             self.mount(("mounts", index), mount)
         listed = list(interfaces(self.network))
@@ -98,8 +97,8 @@ class _Builder:
             self.prepare(path, name, interface)
         for name, bridge in self.network.bridges.items():
             for index, port in enumerate(bridge.interfaces):
-                path = ("network", "bridges", name, "interfaces", index)
-                self.netlink(nl.link_set(port, master=name), path, "a port")
+                below: Path = ("network", "bridges", name, "interfaces", index)
+                self.netlink(nl.link_set(port, master=name), below, "a port")
         for path, name, interface in sorted(listed, key=lambda one: _rank(one[2])):
             if interface.qdisc is not None:
                 self.netlink(
@@ -123,8 +122,10 @@ class _Builder:
         later = []
         for name, value in self.model.sysctls.items():
             steps = sysctl_path(name).split("/")
-            if steps[0] == "net" and steps[2:3] in (["conf"], ["neigh"]) and (
-                len(steps) > 3 and steps[3] in names
+            if (
+                steps[0] == "net"
+                and steps[2:3] in (["conf"], ["neigh"])
+                and (len(steps) > 3 and steps[3] in names)
             ):
                 later.append((name, value))
             else:
@@ -391,8 +392,3 @@ def _rank(interface: Interface) -> int:
 def build(profile: Loaded) -> Plan:
     """See :func:`hijack.plan.build`."""
     return _Builder(profile).build()
-
-
-def files(profile: Loaded) -> Iterator[tuple[str, bytes]]:
-    """The files whose bytes are in the plan."""
-    yield from profile.files.items()

@@ -11,24 +11,24 @@ import socket
 import struct
 from typing import Any
 
-from pyroute2.netlink import NLM_F_CREATE, NLM_F_EXCL, nlmsg
-from pyroute2.netlink.generic.wireguard import (
+from pyroute2.netlink import NLM_F_CREATE, NLM_F_EXCL, nlmsg  # type: ignore[import-untyped]
+from pyroute2.netlink.generic.wireguard import (  # type: ignore[import-untyped]
     WG_CMD_SET_DEVICE,
     WG_GENL_VERSION,
     wgmsg,
 )
-from pyroute2.netlink.rtnl import (
+from pyroute2.netlink.rtnl import (  # type: ignore[import-untyped]
     RTM_NEWADDR,
     RTM_NEWLINK,
     RTM_NEWQDISC,
     RTM_NEWROUTE,
     RTM_NEWRULE,
 )
-from pyroute2.netlink.rtnl.fibmsg import FR_ACT_TO_TBL, fibmsg
-from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
-from pyroute2.netlink.rtnl.rtmsg import rtmsg
-from pyroute2.netlink.rtnl.tcmsg import tcmsg
+from pyroute2.netlink.rtnl.fibmsg import FR_ACT_TO_TBL, fibmsg  # type: ignore[import-untyped]
+from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg  # type: ignore[import-untyped]
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg  # type: ignore[import-untyped]
+from pyroute2.netlink.rtnl.rtmsg import rtmsg  # type: ignore[import-untyped]
+from pyroute2.netlink.rtnl.tcmsg import tcmsg  # type: ignore[import-untyped]
 
 from hijack.plan.format import FIX_GENERIC, FIX_INDEX, Fix, netlink
 from hijack.plan.qdisc import options
@@ -293,9 +293,9 @@ def _iptunnel(kind: str, tunnel: Tunnel, names: Names) -> Attributes:
     return data
 
 
-def wireguard_set(name: str, tunnel: Tunnel, private: str, shared: list[str | None]) -> (
-    bytes
-):
+def wireguard_set(
+    name: str, tunnel: Tunnel, private: str, shared: list[str | None]
+) -> bytes:
     """Give a WireGuard interface its key and peers."""
     message = wgmsg()
     message["cmd"] = WG_CMD_SET_DEVICE

@@ -87,9 +87,10 @@ def _fq(given: Parameters) -> bytes:
     data = b""
     if "buckets" in rest:
         data = _u32(8, max(rest.pop("buckets").bit_length() - 1, 0))
-    data += _listed({k: v for k, v in _FQ.items() if k != "horizon_drop"}, {
-        k: v for k, v in rest.items() if k != "horizon_drop"
-    })
+    data += _listed(
+        {k: v for k, v in _FQ.items() if k != "horizon_drop"},
+        {k: v for k, v in rest.items() if k != "horizon_drop"},
+    )
     if "horizon_drop" in rest:
         data += attribute(15, bytes([rest["horizon_drop"]]))
     return data

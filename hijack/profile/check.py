@@ -165,7 +165,10 @@ def _devices(network: NetworkRecord) -> Found:
         backend = ethernet.backend
         count += backend.kind != "none"
         if count == MAX_DEVICES + 1 and backend.kind != "none":
-            yield path, f"an instance has at most {MAX_DEVICES} ethernets with a backend"
+            yield (
+                path,
+                f"an instance has at most {MAX_DEVICES} ethernets with a backend",
+            )
         if backend.kind in ("tap", "fd"):
             value = getattr(backend, backend.kind)
             key = (backend.kind, value)
@@ -289,7 +292,10 @@ def _tunnel(path: Path, tunnel: Tunnel) -> Found:
         if text is None or mode in ("wireguard", "vxlan"):
             continue
         if (":" in text) != six:
-            yield (*path, key), f"{mode} runs over IPv{6 if six else 4}, not over {text}"
+            yield (
+                (*path, key),
+                f"{mode} runs over IPv{6 if six else 4}, not over {text}",
+            )
     if (
         mode == "vxlan"
         and tunnel.local is not None

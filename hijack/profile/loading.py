@@ -157,7 +157,7 @@ def _read_files(
         if path[-1] in ("private", "shared"):
             try:
                 words.wireguard_key(files[os.fspath(where)].decode().strip())
-            except (ValueError, Exception):
+            except ValueError:
                 found.append((path, f"{name}: holds no WireGuard key"))
     return found
 
@@ -229,9 +229,7 @@ class _Merged:
         if isinstance(below, dict) and isinstance(above, dict):
             result = dict(below)
             for key, value in above.items():
-                result[key] = self._lay(
-                    below.get(key), value, (*path, key), source
-                )
+                result[key] = self._lay(below.get(key), value, (*path, key), source)
             return result
         for table, theirs in (
             (self.places, source.places),
@@ -351,11 +349,11 @@ def _record_at(path: Path) -> type[BaseModel] | None:
             }
             if step not in fields:
                 return None
-            here = _bare(fields[step].annotation)
+            here = bare_type(fields[step].annotation)
         elif get_origin(here) is list:
-            here = _bare(get_args(here)[0])
+            here = bare_type(get_args(here)[0])
         elif get_origin(here) is dict:
-            here = _bare(get_args(here)[1])
+            here = bare_type(get_args(here)[1])
         else:
             return None
     if isinstance(here, type) and issubclass(here, BaseModel):
@@ -363,7 +361,7 @@ def _record_at(path: Path) -> type[BaseModel] | None:
     return None
 
 
-def _bare(annotation: Any) -> Any:
+def bare_type(annotation: Any) -> Any:
     """An annotation without ``| None`` and ``Annotated``."""
     while True:
         arguments = get_args(annotation)

@@ -44,7 +44,7 @@ class Problem:
         return where + self.message
 
 
-class ProfileErrors(UklError):
+class ProfileErrors(UklError):  # noqa: N818
     """Everything that is wrong with a profile; each line has its place."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:

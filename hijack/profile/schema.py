@@ -76,9 +76,7 @@ class Record(BaseModel):
 
 def aliases(model: type[BaseModel]) -> dict[str, str]:
     """The keys of a record in a profile, and the names of their fields."""
-    return {
-        field.alias or name: name for name, field in model.model_fields.items()
-    }
+    return {field.alias or name: name for name, field in model.model_fields.items()}
 
 
 def _hyphens(name: str) -> str:
@@ -169,14 +167,16 @@ class Rule(Hyphenated):
         "The routing table that is looked at.", "100"
     )
     priority: Annotated[int, number(0, 2**32 - 1)] | None = setting(
-        None, "Rules with less are looked at first; by default the kernel's choice.",
+        None,
+        "Rules with less are looked at first; by default the kernel's choice.",
         "1000",
     )
     mark: Annotated[int, number(1, 2**32 - 1)] | None = setting(
         None, "The packets' firewall mark.", "0x10"
     )
     type_of_service: Annotated[int, number(0, 255)] | None = setting(
-        None, "The packets' type of service; its lowest two bits are not part of it.",
+        None,
+        "The packets' type of service; its lowest two bits are not part of it.",
         "16",
     )
 
@@ -248,7 +248,8 @@ class Interface(Hyphenated):
         "[{from: 192.0.2.0/24, table: 100}]",
     )
     nameservers: Nameservers | None = setting(
-        None, "Name servers; those of all interfaces are asked.",
+        None,
+        "Name servers; those of all interfaces are asked.",
         "{addresses: [192.0.2.53]}",
     )
     mtu: Annotated[int, number(68, 65535, " bytes")] | None = setting(
@@ -260,12 +261,8 @@ class Interface(Hyphenated):
     macaddress: Annotated[str, Read(words.mac)] | None = setting(
         None, "The Ethernet address; by default a random one.", "52:54:00:12:34:56"
     )
-    dhcp4: No = setting(
-        False, "Only `false`: an instance has no DHCP client.", "false"
-    )
-    dhcp6: No = setting(
-        False, "Only `false`: an instance has no DHCP client.", "false"
-    )
+    dhcp4: No = setting(False, "Only `false`: an instance has no DHCP client.", "false")
+    dhcp6: No = setting(False, "Only `false`: an instance has no DHCP client.", "false")
     accept_ra: Truth | None = setting(
         None,
         "Whether routers' advertisements are followed (IPv6 autoconfiguration), even "
@@ -273,12 +270,13 @@ class Interface(Hyphenated):
         "true",
     )
     optional: Truth = setting(
-        False, "Taken from netplan's files; nothing waits for an interface here.",
+        False,
+        "Taken from netplan's files; nothing waits for an interface here.",
         "true",
     )
-    qdisc: Annotated[
-        tc.Qdisc, Read(read_qdisc, {"type": ["string", "object"]})
-    ] | None = setting(
+    qdisc: (
+        Annotated[tc.Qdisc, Read(read_qdisc, {"type": ["string", "object"]})] | None
+    ) = setting(
         None,
         "The queueing discipline in tc's words (or a mapping of them): netem, fq, "
         "fq_codel, codel, tbf, pfifo, bfifo, pfifo_fast or noqueue.",
@@ -511,11 +509,13 @@ class Tunnel(Interface):
     )
     local: Address | None = setting(None, "Our address underneath.", "192.0.2.7")
     remote: Address | None = setting(
-        None, "The other end's address underneath; for vxlan, or a group's.",
+        None,
+        "The other end's address underneath; for vxlan, or a group's.",
         "192.0.2.9",
     )
     ttl: Annotated[int, number(1, 255)] | None = setting(
-        None, "The time to live of the packets underneath; by default the inner one's.",
+        None,
+        "The time to live of the packets underneath; by default the inner one's.",
         "64",
     )
     key: TunnelKeys | None = setting(
@@ -572,24 +572,25 @@ class NetworkRecord(Hyphenated):
         dict, "VLANs, by name.", "{eth0.5: {id: 5, link: eth0}}"
     )
     tunnels: dict[DeviceName, Tunnel] = several(
-        dict, "Tunnels, by name.",
+        dict,
+        "Tunnels, by name.",
         "{tun1: {mode: ipip, local: 192.0.2.7, remote: 192.0.2.9}}",
     )
     dummy_devices: dict[DeviceName, Dummy] = several(
-        dict, "Interfaces that lead nowhere, by name.",
+        dict,
+        "Interfaces that lead nowhere, by name.",
         "{dm0: {addresses: [10.0.0.1/32]}}",
     )
     virtual_ethernets: dict[DeviceName, VirtualEthernet] = several(
-        dict, "Pairs of joined interfaces, by name.",
+        dict,
+        "Pairs of joined interfaces, by name.",
         "{va: {peer: vb}, vb: {peer: va}}",
     )
 
     @classmethod
     def expand(cls, value: Any) -> Any:
         """``backend: tap`` is the TAP device of the interface's own name."""
-        if not isinstance(value, dict) or not isinstance(
-            value.get("ethernets"), dict
-        ):
+        if not isinstance(value, dict) or not isinstance(value.get("ethernets"), dict):
             return value
         ethernets = {
             name: inner | {"backend": {"tap": name}}
@@ -632,9 +633,9 @@ class Port(Record):
     target: Annotated[str, Read(ports_text, {"type": ["string", "integer"]})] = needed(
         "The port in the instance, or a range of ports.", "80"
     )
-    published: Annotated[
-        str, Read(ports_text, {"type": ["string", "integer"]})
-    ] = needed("The port on the host, or as many as `target` has.", "8080")
+    published: Annotated[str, Read(ports_text, {"type": ["string", "integer"]})] = (
+        needed("The port on the host, or as many as `target` has.", "8080")
+    )
     host_ip: Address = setting(
         "0.0.0.0", "The address of the host that listens.", "127.0.0.1"
     )
@@ -805,9 +806,7 @@ class Kernel(Record):
     memory: Annotated[str, Read(words.size)] = setting(
         "64M", "Its memory, everything included: 32M to 1024G.", "256M"
     )
-    cmdline: Line = setting(
-        "", "Words for its command line.", "loglevel=7"
-    )
+    cmdline: Line = setting("", "Words for its command line.", "loglevel=7")
 
 
 def environment_name(value: object) -> str:
@@ -821,7 +820,7 @@ def environment_name(value: object) -> str:
 def variable(value: object) -> str | None:
     """A variable's value; null takes the caller's."""
     if value is None or value == "":
-        return value  # type: ignore[return-value]
+        return None if value is None else ""
     return words.text(value)
 
 
@@ -874,9 +873,7 @@ class Profile(Record):
         "without a value is taken from the caller.",
         "{TZ: UTC}",
     )
-    ulimits: dict[
-        Annotated[str, choice(LIMITS, "limit")], Ulimit
-    ] = several(
+    ulimits: dict[Annotated[str, choice(LIMITS, "limit")], Ulimit] = several(
         dict,
         "Limits of the target: " + ", ".join(LIMITS) + ".  A number, or `soft` and "
         "`hard`.",
@@ -892,7 +889,8 @@ class Profile(Record):
         "{net.ipv4.tcp_congestion_control: bbr}",
     )
     mounts: list[Mount] = several(
-        list, "File systems in the instance, in this order.",
+        list,
+        "File systems in the instance, in this order.",
         "[{type: tmpfs, target: /srv}]",
     )
     nftables: Nftables | None = setting(
@@ -912,3 +910,22 @@ class Profile(Record):
         description="The library kernel itself.",
         examples=["{memory: 256M}"],
     )
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a profile, short forms included."""
+    made = Profile.model_json_schema(by_alias=True)
+    made["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    made["title"] = "ukl profile"
+    for name, definition in made.get("$defs", {}).items():
+        record = globals().get(name)
+        if definition.get("type") == "object":
+            types = ["object", "null"]
+            if isinstance(record, type) and issubclass(record, Record) and record.short:
+                types.insert(0, "string")
+            if name == "Ulimit":
+                types.insert(0, "integer")
+            definition["type"] = types
+    for name in ("environment", "sysctls", "extra_hosts"):
+        made["properties"][name]["type"] = ["object", "array"]
+    return made

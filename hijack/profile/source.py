@@ -109,7 +109,9 @@ class _Reader:
     def _syntax(self, error: MarkedYAMLError) -> None:
         mark = error.problem_mark or error.context_mark
         place = (
-            Place(self.source.name) if mark is None else self._at(mark.line, mark.column)
+            Place(self.source.name)
+            if mark is None
+            else self._at(mark.line, mark.column)
         )
         words = " ".join((error.problem or str(error)).split())
         if "'\\t'" in words:

@@ -22,13 +22,13 @@ from hijack.profile.problems import quoted, suggestion
 IFNAME_MAX = 15
 """Characters of an interface's name (IFNAMSIZ less the final zero)."""
 
-_KINDS = {dict: "a mapping", list: "a list", type(None): "nothing"}
+_KINDS: dict[type, str] = {dict: "a mapping", list: "a list", type(None): "nothing"}
 
 
 def wrong(message: str) -> PydanticCustomError:
     """The error for a value that cannot be used."""
     # Braces would be read as places of a template.
-    return PydanticCustomError("ukl", "{message}", {"message": message})  # type: ignore[arg-type]
+    return PydanticCustomError("ukl", "{message}", {"message": message})
 
 
 def shown(value: object) -> str:
@@ -48,7 +48,9 @@ def text(value: object) -> str:
     if isinstance(value, int | float):
         return str(value)
     if not isinstance(value, str) or not value:
-        raise wrong(f"give a text, not {shown(value) if value != '' else 'an empty one'}")
+        raise wrong(
+            f"give a text, not {shown(value) if value != '' else 'an empty one'}"
+        )
     if "\0" in value:
         raise wrong("a text cannot have a NUL character in it")
     return value
@@ -204,7 +206,9 @@ def network(value: object) -> str:
         loose = ipaddress.ip_network(given, strict=False)
     except ValueError:
         raise wrong(f"{quoted(given)} is not a network such as 10.0.0.0/8") from None
-    raise wrong(f"{quoted(given)} has bits set beyond its length (did you mean {loose}?)")
+    raise wrong(
+        f"{quoted(given)} has bits set beyond its length (did you mean {loose}?)"
+    )
 
 
 def destination(value: object) -> str:
