@@ -132,9 +132,9 @@ def runtime_directory() -> Path:
 
 def build(profile: Profile) -> Plan:
     """Compile a checked profile."""
-    from hijack.plan.build import build as build_
+    from hijack.plan.compiling import compiled
 
-    return build_(profile)
+    return compiled(profile)
 
 
 def cached(

@@ -340,5 +340,13 @@ def _mount(path: Path, mount: Mount) -> Found:
         yield path, "lowerdir= is missing from the options of an overlay"
     if mount.type == "overlay" and "upperdir" in words and "workdir" not in words:
         yield path, "an overlay with upperdir= needs workdir="
+    if mount.type == "tmpfs":
+        for index, option in enumerate(mount.options):
+            if "=" in option and not option.startswith("mode="):
+                yield (
+                    (*path, "options", index),
+                    f"{option}: a tmpfs of the library kernel is a ramfs, which knows "
+                    "only mode= (kernel: memory bounds it)",
+                )
     if mount.target == "/" or mount.target in ("/proc", "/sys"):
         yield (*path, "target"), f"{quoted(mount.target)} is taken"

@@ -128,7 +128,7 @@ def load(
         found += _read_files(model, merged, files)
         for path, message in found:
             if not any(_related(path, gone) for gone in pruned):
-                merged.report(path, message, exact=True)
+                merged.report(path, message)
     if merged.problems or model is None:
         raise ProfileErrors(merged.sorted_problems())
     names = [os.fsdecode(name) for name in sources]
@@ -144,6 +144,13 @@ def _read_files(
     model: Profile, merged: _Merged, files: dict[str, bytes]
 ) -> list[tuple[Path, str]]:
     found: list[tuple[Path, str]] = []
+    for index, mount in enumerate(model.mounts):
+        below: Path = ("mounts", index, "source")
+        if mount.source is None:
+            continue
+        image = absolute_path(locate(merged.values, below)[1], mount.source)
+        if not image.is_file():
+            found.append((below, f"{mount.source}: no such file"))
     for path, name in check.files(model):
         where = absolute_path(locate(merged.values, path)[1], name)
         try:
@@ -242,10 +249,10 @@ class _Merged:
                 table[new] = theirs[new]
         return above
 
-    def report(self, path: Path, message: str, exact: bool = False) -> None:
+    def report(self, path: Path, message: str) -> None:
         """Note a problem of the value at ``path``."""
         known, place = locate(self.values, path)
-        self.problems.append(Problem(place, path if exact else known, message))
+        self.problems.append(Problem(place, known, message))
 
     def sorted_problems(self) -> list[Problem]:
         """In the order of the sources, from the top down, each once."""

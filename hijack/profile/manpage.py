@@ -154,7 +154,8 @@ def entries(record: type[Record], skip: type[Record] | None) -> Iterator[str]:
         text = str(field.description).replace("`", "")
         yield escape(" ".join(text.split())) + "\n"
         yield ".br\nExample:\n"
-        yield f".B {escape(field.alias or name)}: {escape(str((field.examples or ['?'])[0]))}\n"
+        example = str((field.examples or ["?"])[0])
+        yield f".B {escape(field.alias or name)}: {escape(example)}\n"
 
 
 def records(

@@ -64,7 +64,9 @@ def dotted(path: Path) -> str:
         if isinstance(step, int):
             text += f"[{step}]"
         else:
-            word = step if _PLAIN.fullmatch(step) else quoted(step)
+            # A sysctl's dots are its own, as in -s sysctls.net.core.somaxconn=1.
+            bare = step.replace(".", "") if path[0] == "sysctls" else step
+            word = step if _PLAIN.fullmatch(bare) else quoted(step)
             text += f".{word}" if text else word
     return text
 

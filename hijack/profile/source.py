@@ -28,6 +28,8 @@ MAX_DEPTH = 50
 _NULL = "tag:yaml.org,2002:null"
 _MERGE = "tag:yaml.org,2002:merge"
 _CORE = "tag:yaml.org,2002:"
+_TAGS = ("", "str", "int", "float", "bool", "null", "timestamp", "seq", "map", "value")
+"""What scalars and collections are; the rest would make objects."""
 
 
 @dataclass
@@ -148,7 +150,8 @@ class _Reader:
                 self._problem(place, path, "is nested too deeply")
             return None
         tag = str(node.tag or "")
-        if tag and not tag.startswith(_CORE):
+        if tag.removeprefix(_CORE) not in _TAGS:
+            tag = tag.replace(_CORE, "!!")
             self._problem(place, path, f"the tag {tag} means nothing here")
         if isinstance(node, ScalarNode):
             if tag == _NULL:

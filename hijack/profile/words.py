@@ -92,6 +92,8 @@ def number_of(value: object) -> int | None:
 def between(low: int, high: int, unit: str = "") -> Callable[[object], int]:
     """A reader of whole numbers from ``low`` to ``high``."""
     words = f"give a number from {low} to {high}{unit}"
+    if low == high:
+        words = f"give {low}"
 
     def read(value: object) -> int:
         number = number_of(value)

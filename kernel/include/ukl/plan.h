@@ -45,6 +45,8 @@ struct ukl_plan_record {
 #define UKL_PLAN_IMAGE		5
 /* the host name: a string */
 #define UKL_PLAN_HOSTNAME	6
+/* as UKL_PLAN_SYSCTL, but nothing if there is no such: a default of ours */
+#define UKL_PLAN_DEFAULT	7
 
 struct ukl_plan_netlink {
 	uint32_t family;		/* NETLINK_ROUTE, … */

@@ -54,13 +54,16 @@ class _Builder:
     def add(self, op: int, payload: bytes, path: Path, what: str) -> None:
         """Note an operation that ``path`` asked for."""
         where = f"{self.profile.place(path)}: {dotted(path)}" if path else "boot plan"
-        self.records.append(Record(op, f"{where}: {what}", payload))
+        if what:
+            where += f": {what}"
+        self.records.append(Record(op, where, payload))
 
     def netlink(self, payload: bytes, path: Path, what: str) -> None:
         self.add(fmt.NETLINK, payload, path, what)
 
     def sysctl(self, name: str, value: str, path: Path) -> None:
-        self.add(fmt.SYSCTL, strings(sysctl_path(name), value), path, f"{name}={value}")
+        """Note a setting that the profile has."""
+        self.add(fmt.SYSCTL, strings(sysctl_path(name), value), path, "")
 
     # -----------------------------------------------------------------
 
@@ -222,7 +225,8 @@ class _Builder:
         written = "/".join(sysctl_path(key) for key in self.model.sysctls)
         if f"ipv6/conf/{name}/accept_dad" not in written:
             # Its link-local address is usable at once, too.
-            self.sysctl(f"net/ipv6/conf/{name}/accept_dad", "0", path)
+            payload = strings(f"net/ipv6/conf/{name}/accept_dad", "0")
+            self.add(fmt.DEFAULT, payload, path, "accept_dad")
         if interface.accept_ra is not None:
             value = "2" if interface.accept_ra else "0"
             ra = (*path, "accept-ra")
@@ -389,6 +393,6 @@ def _rank(interface: Interface) -> int:
     return order.index(type(interface).__name__)
 
 
-def build(profile: Loaded) -> Plan:
+def compiled(profile: Loaded) -> Plan:
     """See :func:`hijack.plan.build`."""
     return _Builder(profile).build()
