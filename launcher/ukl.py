@@ -11,6 +11,7 @@ from hijack.errors import EXIT_FAILURE, UklError
 
 VERBS = {
     "build": "Build the library kernel and the kernel host.",
+    "profile": "Check, show and explain profiles.",
 }
 """Verbs and their one-line help; ``launcher/verb_NAME.py`` holds ``command``."""
 

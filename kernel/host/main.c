@@ -55,6 +55,7 @@ static struct {
 	const char *dir;
 	const char *cmdline;
 	const char *capture;
+	const char *plan;
 	unsigned long memory;
 	int keep;
 	int ready_fd;
@@ -108,6 +109,8 @@ void fail(const char *fmt, ...)
 		unlink(host.control);
 	if (host.lock_path[0])
 		unlink(host.lock_path);
+	if (host.dir)
+		rmdir(host.dir);
 	devices_close();
 	_exit(125);
 }
@@ -876,7 +879,7 @@ static void __attribute__((noreturn)) guard(pid_t child, const sigset_t *set)
 static const char usage[] =
 "usage: ukl-host --image FILE [--name NAME] [--dir DIRECTORY] [--memory SIZE]\n"
 "                [--cmdline WORDS] [--device SPEC]... [--ready-fd N] [--keep]\n"
-"                [--capture FILE]\n";
+"                [--capture FILE] [--plan FILE]\n";
 
 int main(int argc, char **argv)
 {
@@ -890,6 +893,7 @@ int main(int argc, char **argv)
 		{ "ready-fd", required_argument, 0, 'r' },
 		{ "keep", no_argument, 0, 'k' },
 		{ "capture", required_argument, 0, 'C' },
+		{ "plan", required_argument, 0, 'p' },
 		{ "help", no_argument, 0, 'h' },
 		{ 0 },
 	};
@@ -909,6 +913,7 @@ int main(int argc, char **argv)
 		case 'r': host.ready_fd = atoi(optarg); break;
 		case 'k': host.keep = 1; break;
 		case 'C': host.capture = optarg; break;
+		case 'p': host.plan = optarg; break;
 		case 'D':
 			if (nspecs == UKL_MAX_DEVS)
 				fail("--device: at most %d", UKL_MAX_DEVS);
@@ -968,6 +973,8 @@ int main(int argc, char **argv)
 			       eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 	start_thread(device_thread, service_record());
 	add_devices(specs, nspecs);
+	if (host.plan)
+		plan_replay(host.plan, host.worker);
 
 	host.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	host.signal_fd = signalfd(-1, &set, SFD_CLOEXEC);
