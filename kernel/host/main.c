@@ -769,6 +769,8 @@ static void add_event(int fd, uint64_t datum)
 
 static void stop(void)
 {
+	/* Who has just detached is not one of ours to end. */
+	scan();
 	kill_all(host.stopping ? SIGKILL : SIGTERM);
 	if (!host.stopping)
 		host.kill_at = now_ns(CLOCK_MONOTONIC) +
