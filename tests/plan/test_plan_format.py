@@ -65,7 +65,7 @@ def test_netlink_payloads(family: int, message: bytes, fixes: list[fmt.Fix]) -> 
 
 def test_the_header_says_the_same(tmp_path: Path) -> None:
     """Constants and sizes, as the C compiler sees them."""
-    names = re.findall(r"#define (UKL_PLAN_\w+)\s+\S", HEADER.read_text())
+    names = re.findall(r"#define (UKL_PLAN_\w+)[ \t]+\S", HEADER.read_text())
     structures = ("ukl_plan", "ukl_plan_record", "ukl_plan_netlink", "ukl_plan_fix")
     structures += ("ukl_plan_mount",)
     lines = [f'printf("{name} %lu\\n", (unsigned long){name});' for name in names]
