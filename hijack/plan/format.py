@@ -5,6 +5,7 @@ Everything is in the machine's own byte order, as in C.
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ def _padded(data: bytes) -> bytes:
 
 def strings(*texts: str) -> bytes:
     """Texts with a zero behind each."""
-    return b"".join(text.encode() + b"\0" for text in texts)
+    return b"".join(os.fsencode(text) + b"\0" for text in texts)
 
 
 def netlink(family: int, message: bytes, fixes: Iterable[Fix]) -> bytes:
@@ -87,7 +88,7 @@ def encode(records: Iterable[Record]) -> bytes:
     body = b""
     count = 0
     for record in records:
-        place = record.place.encode() + b"\0"
+        place = os.fsencode(record.place) + b"\0"
         body += RECORD.pack(record.op, len(place), len(record.payload), 0)
         body += _padded(place) + _padded(record.payload)
         count += 1
@@ -112,7 +113,7 @@ def decode(data: bytes) -> list[Record]:
         end = at + place_size + -place_size % 8 + length + -length % 8
         if end > size or place_size == 0:
             raise PlanError("a record is cut off")
-        place = data[at : at + place_size - 1].decode()
+        place = os.fsdecode(data[at : at + place_size - 1])
         at += place_size + -place_size % 8
         records.append(Record(op, place, data[at : at + length]))
         at = end

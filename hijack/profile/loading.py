@@ -81,6 +81,9 @@ class Loaded:
     def dump(self) -> dict[str, Any]:
         """What the profile says, in plain types and in long forms."""
         dumped = self.model.model_dump(by_alias=True, exclude_unset=True)
+        if "network" not in dumped:
+            default: Tree = {"ethernets": {"eth0": {"backend": {"user": {}}}}}
+            dumped = {"network": default} | dumped
         return _plain(dumped)  # type: ignore[no-any-return]
 
 

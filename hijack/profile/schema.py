@@ -542,7 +542,9 @@ class Tunnel(Interface):
         None, "For wireguard: the firewall mark of the packets underneath.", "0x10"
     )
     peers: list[WireguardPeer] = several(
-        list, "For wireguard: the other ends.", "[{keys: {public: …}}]"
+        list,
+        "For wireguard: the other ends.",
+        "[{keys: {public: xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=}}]",
     )
     mac_learning: Truth = setting(
         True, "For vxlan: whether stations are learned from what they send.", "false"

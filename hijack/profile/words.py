@@ -53,6 +53,8 @@ def text(value: object) -> str:
         )
     if "\0" in value:
         raise wrong("a text cannot have a NUL character in it")
+    if any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise wrong("a text cannot have half a character (a surrogate) in it")
     return value
 
 

@@ -93,7 +93,7 @@ void say(const char *fmt, ...)
 
 void fail(const char *fmt, ...)
 {
-	char line[512];
+	char line[4096];	/* paths are in it */
 	va_list ap;
 	int n = snprintf(line, sizeof(line), "ukl: ");
 

@@ -320,6 +320,15 @@ def test_show_is_itself_a_profile(tmp_path: Path) -> None:
         )
 
 
+def test_show_has_the_default_network() -> None:
+    assert run("show", "-s", "hostname=web") == (
+        0,
+        "network:\n  ethernets:\n    eth0:\n      backend:\n        user: {}\n"
+        "hostname: web\n",
+        "",
+    )
+
+
 def test_schema_is_json() -> None:
     status, shown, _ = run("schema")
     assert status == 0

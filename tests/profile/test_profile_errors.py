@@ -922,6 +922,15 @@ def test_a_bad_profile(text: str, lines: list[str]) -> None:
 
 
 OVERRIDES = [
+    (
+        'capture="\\ud800"',
+        '-s capture="\\ud800": capture: a text cannot have half a character (a '
+        "surrogate) in it",
+    ),
+    (
+        'capture="a\\0"',
+        '-s capture="a\\0": capture: a text cannot have a NUL character in it',
+    ),
     ("hostname", "-s hostname: write KEY=VALUE"),
     ("=5", "-s =5: '' is not a key: write words with dots between"),
     ("a..b=5", "-s a..b=5: 'a..b' is not a key: write words with dots between"),
