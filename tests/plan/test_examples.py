@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,3 +126,40 @@ def ping(attached: Attachment, to: str, number: int) -> float | None:
     finally:
         call(3, end)
     return None
+
+
+IN_A_NAMESPACE = """\
+import subprocess, sys
+from hijack import plan, profile
+from hijack.instance import Instance
+
+subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+for line in sys.argv[2:]:
+    subprocess.run(line.split(), check=True)
+made = plan.build(profile.load([sys.argv[1]]))
+with Instance.boot(plan=made, keep=True):
+    ping = ["ping", "-q", "-c", "20", "-i", "0.01", "-W", "1", "10.77.0.2"]
+    print(subprocess.run(ping, capture_output=True, text=True).stdout)
+"""
+
+
+def test_tap_as_its_words_say(runtime: Path, tmp_path: Path) -> None:
+    """The commands in the example make the device, and the host reaches it."""
+    path = ROOT / "examples" / "tap.yaml"
+    commands = [
+        line.removeprefix("#").strip().replace("$USER", "root")
+        for line in path.read_text().splitlines()
+        if line.startswith("#     ip ")
+    ]
+    assert len(commands) == 3
+    script = tmp_path / "script.py"
+    script.write_text(IN_A_NAMESPACE)
+    done = subprocess.run(
+        ["unshare", "-n", sys.executable, script, path, *commands],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert "20 received" in done.stdout, done.stdout + done.stderr
