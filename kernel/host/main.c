@@ -424,6 +424,9 @@ static void watch(int i)
 	if (epoll_ctl(host.epoll_fd, EPOLL_CTL_ADD, fd, &ev))
 		say("warning: cannot watch process %d: %s", pid,
 		    strerror(errno));
+	/* It came too late to be asked with the others. */
+	if (host.stopping)
+		syscall(SYS_pidfd_send_signal, fd, SIGTERM, NULL, 0);
 }
 
 /* A child that was prepared and whose parent died before it forked. */

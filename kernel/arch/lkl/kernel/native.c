@@ -120,11 +120,30 @@ static __always_inline bool cpu_trylock(struct ukl_thread *th)
 	return shared_cas(&ukl.lock, 0, th->id);
 }
 
+static void post(struct ukl_thread *by, struct ukl_thread *th,
+		 unsigned int bits);
+
+static void cpu_give(struct ukl_thread *th, struct ukl_thread *to)
+{
+	unsigned int v;
+
+	do {
+		v = SHARED_LOAD(&ukl.lock);
+	} while (!shared_cas(&ukl.lock, v,
+			     to->id | (v & UKL_LOCK_WAITERS)));
+}
+
+static bool is_gone(const struct ukl_thread *th)
+{
+	return th->proc && SHARED_LOAD(&th->proc->state) == UKL_PROC_GONE;
+}
+
 /*
  * The owner died outside the kernel: in the queue for the CPU, or after it
  * was handed the CPU and before it took it.  Nothing is half done, so the CPU
  * goes to @th.  A task that was about to continue there has lost its user
- * side and goes on without.
+ * side and goes on without.  If the owner was about to hand the CPU to the
+ * thread of `current`, that one gets it instead of @th.
  */
 static bool cpu_steal(struct ukl_thread *th, unsigned int seen)
 {
@@ -132,14 +151,19 @@ static bool cpu_steal(struct ukl_thread *th, unsigned int seen)
 		&ukl.thread[(seen & ~UKL_LOCK_WAITERS) - 1];
 	struct thread_struct *t;
 
-	if (!dead->proc || SHARED_LOAD(&dead->proc->state) != UKL_PROC_GONE ||
-	    dead->in_kernel)
+	if (!is_gone(dead) || dead->in_kernel)
 		return false;
 	if (!shared_cas(&ukl.lock, seen, th->id | UKL_LOCK_WAITERS))
 		return false;
 	t = &current->thread;
-	if (!t->lazy && t->host == dead)
+	if (!t->lazy && t->host) {
+		if (!is_gone(t->host)) {
+			cpu_give(th, t->host);
+			post(th, t->host, UKL_WAKE_RUN);
+			return false;
+		}
 		t->gone = true;
+	}
 	/* `current` may be anything now: have it look who came in. */
 	SHARED_OR(&ukl.pending, UKL_IRQ_ENTER);
 	return true;
@@ -196,16 +220,6 @@ static __always_inline void cpu_unlock(struct ukl_thread *th)
 {
 	if (SHARED_XCHG(&ukl.lock, 0) & UKL_LOCK_WAITERS)
 		futex_wake(th, &ukl.lock, 1);
-}
-
-static void cpu_give(struct ukl_thread *th, struct ukl_thread *to)
-{
-	unsigned int v;
-
-	do {
-		v = SHARED_LOAD(&ukl.lock);
-	} while (!shared_cas(&ukl.lock, v,
-			     to->id | (v & UKL_LOCK_WAITERS)));
 }
 
 /* ------------------------------------------------------------------ */
@@ -419,7 +433,9 @@ static enum waited wait_for_cpu(struct ukl_thread *th, bool lead)
 				__builtin_ia32_pause();
 			old |= SHARED_XCHG(&th->wake, 0);
 		}
-		if (old & UKL_WAKE_RUN) {
+		/* The lock is the truth: see native_proc_died(). */
+		if ((old & UKL_WAKE_RUN) &&
+		    (SHARED_LOAD(&ukl.lock) & ~UKL_LOCK_WAITERS) == th->id) {
 			th->cpu = host_cpu();
 			if (old & UKL_WAKE_CHANGED)
 				SHARED_OR(&th->wake, UKL_WAKE_CHANGED);
@@ -778,8 +794,13 @@ static long native_proc_died(struct ukl_thread *by, struct ukl_proc *proc)
 	/* The CPU may have been handed to it, and all others wait for it. */
 	lock = SHARED_LOAD(&ukl.lock);
 	owner = lock & ~UKL_LOCK_WAITERS;
-	if (owner && ukl.thread[owner - 1].proc == proc && cpu_steal(by, lock))
-		serve(by);
+	if (owner && ukl.thread[owner - 1].proc == proc) {
+		if (cpu_steal(by, lock))
+			serve(by);
+	} else if (owner && !ukl.thread[owner - 1].in_kernel) {
+		/* It may have died handing the CPU over: say so again. */
+		post(by, &ukl.thread[owner - 1], UKL_WAKE_RUN);
+	}
 	/* A wake-up for the lock may have died with it. */
 	futex_wake(by, &ukl.lock, INT_MAX);
 	return 0;

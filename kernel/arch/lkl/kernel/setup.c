@@ -29,6 +29,13 @@ static int __init set_jiffies(char *arg)
 }
 early_param("ukl.jiffies", set_jiffies);
 
+/*
+ * What is built in must not make interfaces by itself, as modules would when
+ * they are loaded: an instance starts with lo and what its profile asks for.
+ */
+static const char no_surplus_devices[] __initconst =
+	"bonding.max_bonds=0 dummy.numdummies=0 ifb.numifbs=0 fb_tunnels=none ";
+
 void __init setup_arch(char **cmdline_p)
 {
 	unsigned long max_zone_pfn[MAX_NR_ZONES] = { };
@@ -36,7 +43,8 @@ void __init setup_arch(char **cmdline_p)
 	ukl_early_time();
 	ukl_early_console();
 
-	strscpy(boot_command_line, ukl_boot_info.cmdline, COMMAND_LINE_SIZE);
+	strscpy(boot_command_line, no_surplus_devices, COMMAND_LINE_SIZE);
+	strlcat(boot_command_line, ukl_boot_info.cmdline, COMMAND_LINE_SIZE);
 	*cmdline_p = boot_command_line;
 
 	memblock_add(0, ukl_boot_info.ram);
