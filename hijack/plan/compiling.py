@@ -38,8 +38,6 @@ MOUNT_FLAGS = {
     "nodiratime": 2048,
 }
 OVERLAY_DIRECTORIES = ("lowerdir", "upperdir", "workdir")
-HELD_BY_THE_KERNEL = ("dummy0",)
-"""Interfaces that are there at boot and may be used as one's own."""
 
 
 class _Builder:
@@ -180,12 +178,7 @@ class _Builder:
                 del waiting[name]
 
     def dummy(self, path: Path, name: str, interface: Interface) -> None:
-        made = nl.link_add(
-            name,
-            "dummy",
-            mac=interface.macaddress,
-            exclusive=name not in HELD_BY_THE_KERNEL,
-        )
+        made = nl.link_add(name, "dummy", mac=interface.macaddress)
         self.netlink(made, path, "making the interface")
 
     def tunnel(self, name: str) -> None:

@@ -159,7 +159,6 @@ def link_add(
     mac: str | None = None,
     link: str | None = None,
     names: Names | None = None,
-    exclusive: bool = True,
 ) -> bytes:
     """Make an interface."""
     names = names or Names()
@@ -175,7 +174,7 @@ def link_add(
         _check(ifinfmsg.ifinfo.data_map[kind], data)
         info.append(("IFLA_INFO_DATA", {"attrs": data}))
     attributes.append(("IFLA_LINKINFO", {"attrs": info}))
-    flags = NLM_F_CREATE | (NLM_F_EXCL if exclusive else 0)
+    flags = NLM_F_CREATE | NLM_F_EXCL
     return finish(ifinfmsg(), RTM_NEWLINK, flags, attributes, names)
 
 

@@ -249,7 +249,6 @@ def test_tunnels(look: Any) -> None:
         f"{rest}}}\n"
         for name, (_, rest) in MODES.items()
     ]
-    # The fallback devices have the plain names: gre0, sit0, …
     view = look(
         "network:\n  ethernets:\n    e: {backend: none, addresses: "
         '[10.0.0.1/24, "fd00::1/64"]}\n  tunnels:\n' + "".join(lines)
@@ -473,8 +472,10 @@ REFUSED = [
         "unreachable (Nexthop has invalid gateway)",
     ),
     (
-        "network: {tunnels: {gre0: {mode: gre}}}\n",
-        "p.yaml:1:27: network.tunnels.gre0: making the tunnel: File exists",
+        "network:\n  tunnels:\n"
+        "    a: {mode: ipip, local: 10.0.0.1, remote: 10.0.0.2}\n"
+        "    b: {mode: ipip, local: 10.0.0.1, remote: 10.0.0.2}\n",
+        "p.yaml:4:8: network.tunnels.b: making the tunnel: File exists",
     ),
     (
         "network: {dummy-devices: {d: {qdisc: fq_codel flows 0}}}\n",
