@@ -27,11 +27,14 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Generic, Self, TypeVar, cast
+from typing import IO, TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from hijack import binding, paths
 from hijack.errors import UklError
 from hijack.files import read_json
+
+if TYPE_CHECKING:
+    from hijack.plan import Plan
 
 _BOOT_SECONDS = 30.0
 _STOP_SECONDS = 10.0
@@ -114,7 +117,7 @@ class Instance:
     def boot(
         cls,
         image: str | os.PathLike[str] | None = None,
-        memory: str = "64M",
+        memory: str | None = None,
         name: str | None = None,
         devices: Iterable[str] = (),
         cmdline: str = "",
@@ -123,6 +126,7 @@ class Instance:
         host: str | os.PathLike[str] | None = None,
         directory: str | os.PathLike[str] | None = None,
         capture: str | os.PathLike[str] | None = None,
+        plan: Plan | None = None,
     ) -> Self:
         """Start an instance and wait until it can be attached to.
 
@@ -131,6 +135,9 @@ class Instance:
         written as ``kernel/host/devices.c`` says; ``cmdline`` is the library
         kernel's; with ``keep`` the instance outlives its last process; the
         frames of all devices are written to ``capture``, a pcapng file.
+
+        ``plan`` is a profile's: its devices come first, and its memory, command
+        line and capture stand for those that are not given.
 
         Raises UklError with the kernel host's own words if it did not start.
         """
@@ -146,6 +153,14 @@ class Instance:
             _runtime_directory(name) if directory is None else (Path(directory), False)
         )
         devices = tuple(devices)
+        planned: tuple[int, ...] = ()
+        if plan is not None:
+            devices = (*plan.expand(), *devices)
+            memory = memory or plan.memory
+            cmdline = cmdline or plan.cmdline
+            capture = capture or plan.capture
+            planned = (_in_memory(plan.data),)
+        memory = memory or "64M"
         ready, theirs = os.pipe()
         errors = tempfile.TemporaryFile()  # noqa: SIM115
         line: list[str | Path] = [host, "--image", image, "--memory", memory]
@@ -155,6 +170,7 @@ class Instance:
             line.append("--keep")
         if capture is not None:
             line += ["--capture", Path(capture)]
+        line += [f"--plan=/proc/self/fd/{fd}" for fd in planned]
         given = [int(fd) for spec in devices for fd in _DESCRIPTOR.findall(spec)]
         try:
             process = subprocess.Popen(
@@ -162,14 +178,15 @@ class Instance:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
-                pass_fds=(theirs, *given),
+                pass_fds=(theirs, *planned, *given),
             )
         except OSError as error:
             os.close(ready)
             errors.close()
             raise UklError(f"cannot start {host}: {error.strerror}") from None
         finally:
-            os.close(theirs)
+            for fd in (theirs, *planned):
+                os.close(fd)
         made = cls(name, process, where, private, errors)
         try:
             made._await(ready)
@@ -334,6 +351,15 @@ class Instance:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+
+def _in_memory(data: bytes) -> int:
+    """A descriptor of a file without a name that holds ``data``."""
+    descriptor = os.memfd_create("ukl-plan")
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+    return descriptor
 
 
 def _ending(process: subprocess.Popen[bytes]) -> str:

@@ -31,4 +31,10 @@ void devices_close(void);
 /* Begins a pcapng file with these @n interfaces; returns the descriptor. */
 int capture_open(const char *path, const struct ukl_dev *devs, int n);
 
+/**
+ * Does in the instance what the boot plan in @path says (see plan.c), with
+ * calls of @th; fails with the place of the record that was refused.
+ */
+void plan_replay(const char *path, struct ukl_thread *th);
+
 #endif

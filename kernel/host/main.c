@@ -55,6 +55,7 @@ static struct {
 	const char *dir;
 	const char *cmdline;
 	const char *capture;
+	const char *plan;
 	unsigned long memory;
 	int keep;
 	int ready_fd;
@@ -92,7 +93,7 @@ void say(const char *fmt, ...)
 
 void fail(const char *fmt, ...)
 {
-	char line[512];
+	char line[4096];	/* paths are in it */
 	va_list ap;
 	int n = snprintf(line, sizeof(line), "ukl: ");
 
@@ -108,6 +109,8 @@ void fail(const char *fmt, ...)
 		unlink(host.control);
 	if (host.lock_path[0])
 		unlink(host.lock_path);
+	if (host.dir)
+		rmdir(host.dir);
 	devices_close();
 	_exit(125);
 }
@@ -299,11 +302,30 @@ static void kill_all(int sig)
 				NULL, 0);
 }
 
+/* What the launcher keeps beside the control socket (hijack/runtime.py). */
+static void remove_launchers_files(void)
+{
+	static const char * const names[] = {
+		"etc/resolv.conf", "etc/hosts", "etc/hostname", "etc",
+		"instance.json", "plan", "log",
+	};
+	char path[256];
+	unsigned int i;
+
+	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (snprintf(path, sizeof(path), "%s/%s", host.dir,
+			     names[i]) < (int)sizeof(path))
+			remove(path);
+}
+
 static void end(int status)
 {
 	/* For a process that is just about to join. */
 	if (host.service && !host.shared->dead)
 		ukl_head()->die(host.service, "it has ended");
+	/* After a death they say what happened. */
+	if (host.dir && !status)
+		remove_launchers_files();
 	if (host.control[0])
 		unlink(host.control);
 	if (host.lock_path[0])
@@ -750,6 +772,8 @@ static void add_event(int fd, uint64_t datum)
 
 static void stop(void)
 {
+	/* Who has just detached is not one of ours to end. */
+	scan();
 	kill_all(host.stopping ? SIGKILL : SIGTERM);
 	if (!host.stopping)
 		host.kill_at = now_ns(CLOCK_MONOTONIC) +
@@ -879,7 +903,7 @@ static void __attribute__((noreturn)) guard(pid_t child, const sigset_t *set)
 static const char usage[] =
 "usage: ukl-host --image FILE [--name NAME] [--dir DIRECTORY] [--memory SIZE]\n"
 "                [--cmdline WORDS] [--device SPEC]... [--ready-fd N] [--keep]\n"
-"                [--capture FILE]\n";
+"                [--capture FILE] [--plan FILE]\n";
 
 int main(int argc, char **argv)
 {
@@ -893,6 +917,7 @@ int main(int argc, char **argv)
 		{ "ready-fd", required_argument, 0, 'r' },
 		{ "keep", no_argument, 0, 'k' },
 		{ "capture", required_argument, 0, 'C' },
+		{ "plan", required_argument, 0, 'p' },
 		{ "help", no_argument, 0, 'h' },
 		{ 0 },
 	};
@@ -912,6 +937,7 @@ int main(int argc, char **argv)
 		case 'r': host.ready_fd = atoi(optarg); break;
 		case 'k': host.keep = 1; break;
 		case 'C': host.capture = optarg; break;
+		case 'p': host.plan = optarg; break;
 		case 'D':
 			if (nspecs == UKL_MAX_DEVS)
 				fail("--device: at most %d", UKL_MAX_DEVS);
@@ -971,6 +997,8 @@ int main(int argc, char **argv)
 			       eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 	start_thread(device_thread, service_record());
 	add_devices(specs, nspecs);
+	if (host.plan)
+		plan_replay(host.plan, host.worker);
 
 	host.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	host.signal_fd = signalfd(-1, &set, SFD_CLOEXEC);
