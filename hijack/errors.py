@@ -13,6 +13,9 @@ class UklError(Exception):
     options were refused.
     """
 
+    status = EXIT_FAILURE
+    """The exit status that goes with it."""
+
     def __init__(
         self, message: str, hint: str = "", *, details: tuple[str, ...] = ()
     ) -> None:

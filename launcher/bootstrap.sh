@@ -1,8 +1,8 @@
 # Brings up what the commands need; sourced by ukl, ukl-run and ukl-test.
 #
-# Wants $here (the checkout).  Sets $venv and puts its programs first on PATH.
-# Warm, it costs one fork: the name of the virtual environment holds the
-# checksum of pyproject.toml, and a stamp in it says that it is complete.
+# Wants $here (the checkout).  Sets $venv and exports nothing: the environment is
+# the target's.  Warm, it costs one fork: the name of the virtual environment
+# holds the checksum of pyproject.toml, and a stamp in it says that it is complete.
 
 ukl_die() {
 	printf 'ukl: %s\n' "$1" >&2
@@ -105,6 +105,26 @@ if ! [ -e "$venv/.complete" ] || ! [ -x "$venv/bin/python" ]; then
 	[ -x "$venv/bin/python" ] || rm -f "$venv/.complete" "$venv/.complete-test"
 	ukl_locked ukl_make_venv
 fi
-PATH=$venv/bin:$PATH
-PYTHONPATH=$here${PYTHONPATH:+:$PYTHONPATH}
-export PATH PYTHONPATH
+
+# ukl_exec MODULE [ARGUMENT]...: becomes launcher.MODULE.  Python is isolated from
+# the user's PYTHON* variables, which are for the target.
+ukl_exec() {
+	# Python ignores some signals, and cannot tell afterwards which were before.
+	ukl_ignored=0
+	while read -r ukl_key ukl_value; do
+		[ "$ukl_key" = SigIgn: ] && ukl_ignored=$ukl_value && break
+	done </proc/self/status
+	ukl_module=$1
+	shift
+	set -- -c 'import sys
+_, path, module, ignored, *arguments = sys.argv
+sys.path.insert(0, path)
+from importlib import import_module
+main = import_module(f"launcher.{module}").main
+sys.exit(main(arguments, ignored=int(ignored, 16)))' \
+		"$here" "$ukl_module" "$ukl_ignored" "$@"
+	# Somebody else's checkout: compiled modules go into our own cache.
+	[ -w "$here/launcher" ] ||
+		set -- -X "pycache_prefix=$ukl_cache/pycache" "$@"
+	exec "$venv/bin/python" -I "$@"
+}

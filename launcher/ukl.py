@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 
 import click
 
-from hijack.errors import EXIT_FAILURE, UklError
+from launcher import outcome
+from launcher.context import Context
 
 VERBS = {
-    "build": "Build the library kernel and the kernel host.",
+    "run": "Run a program on a Linux kernel of its own (ukl-run).",
+    "exec": "Run a program in a running instance.",
+    "ps": "List the instances.",
+    "stop": "End instances and their processes.",
+    "logs": "Show what an instance's kernel and kernel host said.",
+    "build": "Build the library kernel, the kernel host and the shim.",
+    "doctor": "Look whether this machine can run instances.",
 }
 """Verbs and their one-line help; ``launcher/verb_NAME.py`` holds ``command``."""
 
-EXIT_INTERRUPTED = 130
+HELP_LINE = "ukl --help lists the verbs, ukl VERB --help its options"
 
 
 class Verbs(click.Group):
@@ -37,24 +45,28 @@ class Verbs(click.Group):
             formatter.write_dl(list(VERBS.items()))
 
 
-@click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    cls=Verbs,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 88},
+)
 def cli() -> None:
     """Linux as a library for unmodified programs."""
 
 
-def main() -> int:
-    """Run the command line; the exit status."""
-    try:
-        status = cli.main(prog_name="ukl", standalone_mode=False)
-    except UklError as error:
-        print(error, file=sys.stderr)
-        return EXIT_FAILURE
-    except click.ClickException as error:
-        print(f"ukl: {error.format_message()}", file=sys.stderr)
-        return EXIT_FAILURE
-    except (click.Abort, KeyboardInterrupt):
-        return EXIT_INTERRUPTED
-    return status if isinstance(status, int) else 0
+def main(argv: Sequence[str] | None = None, *, ignored: int = 0) -> int:
+    """Run the command line; the exit status.
+
+    ``ignored`` are the signals that were ignored before Python started.
+    """
+    return outcome.guarded(
+        lambda: cli.main(
+            args=argv if argv is None else list(argv),
+            prog_name="ukl",
+            standalone_mode=False,
+            obj=Context(ignored=ignored),
+        ),
+        HELP_LINE,
+    )
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def command(
 
     Prints the image's path, its size, and the time it took, or "cached".
     """
-    from hijack import mesonbuild
+    from hijack import mesonbuild, paths, stamp
 
     arguments = ["--config", config]
     if jobs is not None:
@@ -43,5 +43,5 @@ def command(
     if dry_run:
         click.echo("\n".join(mesonbuild.plan(arguments)))
         return 0
-    click.echo(mesonbuild.build(arguments))
+    click.echo(stamp.build(paths.checkout_root(), arguments))
     return 0

@@ -299,11 +299,30 @@ static void kill_all(int sig)
 				NULL, 0);
 }
 
+/* What the launcher keeps beside the control socket (hijack/runtime.py). */
+static void remove_launchers_files(void)
+{
+	static const char * const names[] = {
+		"etc/resolv.conf", "etc/hosts", "etc/hostname", "etc",
+		"instance.json", "plan", "log",
+	};
+	char path[256];
+	unsigned int i;
+
+	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (snprintf(path, sizeof(path), "%s/%s", host.dir,
+			     names[i]) < (int)sizeof(path))
+			remove(path);
+}
+
 static void end(int status)
 {
 	/* For a process that is just about to join. */
 	if (host.service && !host.shared->dead)
 		ukl_head()->die(host.service, "it has ended");
+	/* After a death they say what happened. */
+	if (host.dir && !status)
+		remove_launchers_files();
 	if (host.control[0])
 		unlink(host.control);
 	if (host.lock_path[0])

@@ -1,0 +1,23 @@
+"""What the caller of a command knows and no option says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+
+@dataclass(frozen=True)
+class Context:
+    """Goes along as click's ``obj``."""
+
+    shim: Path | None = None
+    """A shim instead of the one that was built; for tests."""
+    ignored: int = 0
+    """Signals that were ignored before Python started (bit n-1: signal n)."""
+
+
+def of(context: click.Context) -> Context:
+    """The one that goes with a click context."""
+    return context.obj if isinstance(context.obj, Context) else Context()

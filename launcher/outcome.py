@@ -1,0 +1,34 @@
+"""How a command of ours ends: its exit status, and its one line of words."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+import click
+
+from hijack.errors import EXIT_FAILURE, UklError
+
+
+def guarded(call: Callable[[], object], help_line: str) -> int:
+    """Run a click command; the exit status.
+
+    Failures of ours are told on standard error; ``help_line`` goes with those
+    of the command line.  An interrupt ends the process as SIGINT does.
+    """
+    try:
+        status = call()
+    except UklError as error:
+        print(error, file=sys.stderr)
+        return error.status
+    except click.ClickException as error:
+        message = error.format_message().rstrip(".").replace("\n", " ")
+        print(UklError(message, help_line), file=sys.stderr)
+        return EXIT_FAILURE
+    except (click.Abort, KeyboardInterrupt):
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+        return EXIT_FAILURE
+    return status if isinstance(status, int) else 0

@@ -1,0 +1,7 @@
+"""``ukl run``: the same as ``ukl-run``."""
+
+from __future__ import annotations
+
+from launcher.run import command
+
+__all__ = ["command"]
