@@ -16,7 +16,6 @@ import json
 import os
 import stat
 import struct
-import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -249,13 +248,13 @@ def find(command: str, environment: Mapping[str, str]) -> str:
     if not command:
         raise NotFoundError("the command is empty", "name a program")
     if "/" in command:
-        _runnable(Path(command))
+        _runnable(command)
         return command
     refused: CannotRunError | None = None
     for entry in environment.get("PATH", DEFAULT_PATH).split(":"):
         path = f"{entry.rstrip('/') or entry or '.'}/{command}"
         try:
-            _runnable(Path(path))
+            _runnable(path)
             return path
         except CannotRunError as error:
             refused = refused or (None if Path(path).is_dir() else error)
@@ -266,9 +265,9 @@ def find(command: str, environment: Mapping[str, str]) -> str:
     )
 
 
-def _runnable(path: Path) -> None:
+def _runnable(path: str) -> None:
     try:
-        mode = path.stat().st_mode
+        mode = Path(path).stat().st_mode
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             raise NotFoundError(f"{path}: {error.strerror}") from None
@@ -432,7 +431,7 @@ def _judge(path: Path, look: _Look, depth: int) -> Verdict:
 def _judge_script(path: Path, facts: Facts, look: _Look, depth: int) -> Verdict:
     interpreter = Path(facts.loader)
     try:
-        _runnable(interpreter)
+        _runnable(facts.loader)
     except NotFoundError:
         raise NotFoundError(
             f"{path}: its interpreter {facts.loader} is not there"
@@ -521,6 +520,9 @@ def preflight(path: Path, facts: Facts, look: _Look, through: Sequence[str]) -> 
     kept = memory.get(path, key) or {}
     if kept.get("loaded") == subject:
         return ""
+    # Imported here: a warm start does without.
+    import subprocess
+
     line = [*(through[:3] or [facts.loader]), "--list", str(path)]
     environment = {
         name: value for name, value in look.environment.items() if name[:3] != "LD_"

@@ -38,8 +38,6 @@ from hijack.errors import UklError
 
 BOOT_SECONDS = 30.0
 """How long a kernel host may take to say that it is ready."""
-CONTROL_SECONDS = 3.0
-"""How long a kernel host may take to answer at its control socket."""
 KEPT_SECONDS = 24 * 3600.0
 """How long the log of an instance that died is kept."""
 
@@ -227,8 +225,15 @@ def _path_of(base: Path, name: str) -> Path:
     return path
 
 
-def _locked(path: Path) -> bool:
-    """Whether somebody holds the lock of the file ``path``."""
+def is_alive(path: Path) -> bool:
+    """Whether the instance in a directory runs, or is being started."""
+    # Only a kernel host that Python started itself has not locked the directory:
+    # looking at the other lock could get in the way of one that starts.
+    return is_locked(path) or is_locked(path / "lock")
+
+
+def is_locked(path: Path) -> bool:
+    """Whether somebody holds the lock of the file or directory ``path``."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -256,7 +261,7 @@ def _claim(path: Path) -> int | None:
         if os.fstat(descriptor).st_ino != path.stat().st_ino:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         # A kernel host that Python started itself has only its own lock.
-        if not _locked(path / "lock"):
+        if not is_locked(path / "lock"):
             return descriptor
     except BlockingIOError:
         pass
@@ -329,7 +334,7 @@ def claim(name: str) -> Directory:
         if lock is not None:
             _clear(path)
             return Directory(name, path, lock)
-        if _locked(path / "lock"):
+        if is_locked(path / "lock"):
             raise UklError(
                 f"an instance named {name} is running already",
                 f"ukl stop {name} ends it",
@@ -366,6 +371,17 @@ def claim_new(command: str) -> Directory:
             raise UklError(f"cannot make {path}: {error.strerror}") from None
         if lock is not None:
             return Directory(name, path, lock)
+
+
+def clear(path: Path) -> None:
+    """Remove a directory if its instance is dead."""
+    try:
+        lock = _claim(path)
+    except OSError:
+        return
+    if lock is not None:
+        with Directory(path.name, path, lock):
+            pass
 
 
 def sweep() -> None:
@@ -585,16 +601,17 @@ def write_record(
     argv: Sequence[str],
     door: str,
     profiles: Sequence[str],
-    pid: int,
+    environment: Mapping[str, str],
 ) -> None:
-    """Write ``instance.json``, which ``ukl ps`` reads."""
+    """Write ``instance.json``, which ``ukl ps`` and ``ukl exec`` read."""
     record = {
         "version": 1,
         "name": directory.name,
         "argv": list(argv),
         "door": door,
-        "pid": pid,
+        "pid": os.getpid(),
         "started": time.time(),
+        "environment": dict(environment),
         "profiles": [str(Path(one).absolute()) for one in profiles],
     }
     directory.write("instance.json", json.dumps(record).encode() + b"\n")

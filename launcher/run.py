@@ -8,7 +8,6 @@ the program is looked at.
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -128,7 +127,7 @@ def command(
             runtime.sweep()
             starting.wait()
             runtime.write_record(
-                directory, command, verdict.door, profiles, os.getpid()
+                directory, command, verdict.door, profiles, plan.environment
             )
             runtime.limit(plan.ulimits)
             return become(verdict, environment, known.ignored)
@@ -171,6 +170,8 @@ def _describe(
     keep: bool,
 ) -> None:
     """Print what would be done, a subject a line."""
+    import shlex
+
     name = name or f"{runtime.stem_of(verdict.argv[0])}-N"
     directory = runtime.base_directory() / name
     start = runtime.host_line(built, directory, plan, pcap, keep=keep)
