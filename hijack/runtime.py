@@ -152,6 +152,12 @@ def built(shim: Path | None = None) -> Built:
     shim = shim or directory / SHIM
     if not os.access(shim, os.R_OK):
         raise UklError("the shim has not been built", mend)
+    if any(sign in str(shim) for sign in " :\t\n"):
+        # What ld.so takes for the end of a name in LD_PRELOAD.
+        raise UklError(
+            f"the shim cannot be preloaded: its path {shim} has a space or a colon",
+            "set XDG_CACHE_HOME to a directory without",
+        )
     return Built(host, image, shim)
 
 
@@ -662,13 +668,8 @@ def target_environment(
     """The environment that a target starts with; see ``libhijack_c`` for its words.
 
     ``changes`` are laid over ``base``; a preloaded library of the user's comes
-    after the shim.  Raises UklError for a path that LD_PRELOAD cannot carry.
+    after the shim.
     """
-    if any(sign in str(shim) for sign in " :\t\n"):
-        raise UklError(
-            f"the shim cannot be preloaded: its path {shim} has a space or a colon",
-            "set XDG_CACHE_HOME to a directory without",
-        )
     result = {**base, **changes}
     theirs = result.get("LD_PRELOAD", "")
     result["LD_PRELOAD"] = f"{shim}:{theirs}" if theirs else str(shim)

@@ -55,7 +55,7 @@ HELP_LINE = "ukl-run --help lists the options"
     callback=words.published,
     help="Publish a port of the instance on the host.",
 )
-@click.option("-n", "--name", help="Name of the instance instead of one made up.")
+@click.option("-n", "--name", metavar="NAME", help="Name the instance.")
 @click.option("-e", "--env", "variables", **words.ENVIRONMENT)
 @click.option("--trace", **words.TRACE)
 @click.option("--pcap", metavar="FILE", help="Capture all frames to a pcapng file.")
@@ -199,7 +199,8 @@ def main(
 ) -> int:
     """Run the command line; the exit status, if it did not become the target.
 
-    ``shim`` is used instead of the one that was built.
+    ``shim`` is used instead of the one that was built; ``ignored`` are the
+    signals that were ignored before Python started (bit n-1: signal n).
     """
     return outcome.guarded(
         lambda: command.main(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 
 import click
 
@@ -53,17 +54,20 @@ def cli() -> None:
     """Linux as a library for unmodified programs."""
 
 
-def main(argv: Sequence[str] | None = None, *, ignored: int = 0) -> int:
+def main(
+    argv: Sequence[str] | None = None, *, shim: Path | None = None, ignored: int = 0
+) -> int:
     """Run the command line; the exit status.
 
-    ``ignored`` are the signals that were ignored before Python started.
+    ``shim`` is used instead of the one that was built; ``ignored`` are the
+    signals that were ignored before Python started (bit n-1: signal n).
     """
     return outcome.guarded(
         lambda: cli.main(
             args=argv if argv is None else list(argv),
             prog_name="ukl",
             standalone_mode=False,
-            obj=Context(ignored=ignored),
+            obj=Context(shim, ignored),
         ),
         HELP_LINE,
     )
