@@ -53,7 +53,10 @@ class Shared:
         return os.pread(self._memory, size, self._offset + what.offset)
 
     def processes(self) -> list[int]:
-        """The pids of the processes that are attached, the kernel host's first."""
+        """The pids of the processes that are attached, the kernel host's first.
+
+        A process counts once, also if it has joined again after an exec.
+        """
         data = self._field("proc")
         size = self._ffi.sizeof("struct ukl_proc")
         state = self._ffi.offsetof("struct ukl_proc", "state")
@@ -64,7 +67,7 @@ class Shared:
             (number,) = struct.unpack_from("<i", data, at + pid)
             if is_in in (1, 2) and number > 0:  # UKL_PROC_NEW, UKL_PROC_LIVE
                 found.append(number)
-        return found
+        return list(dict.fromkeys(found))
 
     def log(self, since: int = 0) -> tuple[bytes, int]:
         """The kernel's log from byte ``since`` on, and where it ends now.
@@ -80,6 +83,36 @@ class Shared:
     def close(self) -> None:
         """Let the memory go."""
         os.close(self._memory)
+
+
+@dataclass(frozen=True)
+class _Guardian:
+    """The parent of a kernel host proper, who ends with it."""
+
+    pid: int
+    pidfd: int
+
+    def send(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, number)
+
+    def ended(self, seconds: float) -> bool:
+        return bool(select.select([self.pidfd], [], [], seconds)[0])
+
+    def insist(self, processes: list[int]) -> None:
+        """Kill the kernel host and ``processes``, stopped or not."""
+        victims = list(processes)
+        with contextlib.suppress(OSError):
+            path = Path(f"/proc/{self.pid}/task/{self.pid}/children")
+            victims += [int(word) for word in path.read_text().split()]
+        for pid in victims:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        # It ends the processes that we do not know.
+        self.send(signal.SIGCONT)
+        if not self.ended(_KILL_SECONDS):
+            self.send(signal.SIGKILL)
+            self.ended(_KILL_SECONDS)
 
 
 @dataclass(frozen=True)
@@ -102,57 +135,64 @@ class Running:
         """Whether its kernel host lives."""
         return runtime.is_alive(self.directory)
 
-    def _ask(self, what: int) -> tuple[int, list[int]]:
-        """Ask the kernel host; a pidfd of its guardian, and descriptors it sent.
+    @contextlib.contextmanager
+    def _control(self) -> Iterator[tuple[socket.socket, _Guardian]]:
+        """A connection to the kernel host, and the one who listens.
 
-        Raises GoneError if nobody is there, TimeoutError if it does not answer.
+        Raises GoneError if nobody is there.
         """
-        version = int(binding.load().lib.UKL_ABI_VERSION)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as control:
+        with contextlib.ExitStack() as stack:
+            control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            stack.enter_context(control)
             control.settimeout(_ANSWER_SECONDS)
             try:
                 control.connect(str(self.directory / "control"))
                 peer = control.getsockopt(
                     socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size
                 )
-                guardian = os.pidfd_open(_CREDENTIALS.unpack(peer)[0])
-            except TimeoutError:
-                raise
+                pid = int(_CREDENTIALS.unpack(peer)[0])
+                guardian = _Guardian(pid, os.pidfd_open(pid))
             except OSError:
                 raise gone(self.name) from None
-            try:
-                control.send(struct.pack("IIiI", version, what, 0, 0))
-                reply, given, _, _ = socket.recv_fds(control, 16, _MOST_FDS)
-            except OSError as error:
-                os.close(guardian)
-                if isinstance(error, TimeoutError):
-                    raise
-                raise gone(self.name) from None
+            stack.callback(os.close, guardian.pidfd)
+            yield control, guardian
+
+    def _ask(self, control: socket.socket, what: int) -> list[int]:
+        """Ask the kernel host; the descriptors that it sent.
+
+        Raises GoneError if it ended, TimeoutError if it does not answer.
+        """
+        version = int(binding.load().lib.UKL_ABI_VERSION)
+        try:
+            control.send(struct.pack("IIiI", version, what, 0, 0))
+            reply, given, _, _ = socket.recv_fds(control, 16, _MOST_FDS)
+        except TimeoutError:
+            raise
+        except OSError:
+            raise gone(self.name) from None
         if len(reply) < 16:
-            os.close(guardian)
             raise gone(self.name)
         told, _, refused, _ = struct.unpack("IIiI", reply)
         if told != version or refused:
-            os.close(guardian)
             raise UklError(
                 f"instance {self.name} is of another version of ukl",
                 f"ukl stop {self.name} ends it",
             )
-        return guardian, list(given)
+        return list(given)
 
     def look(self) -> Shared:
         """Its memory.
 
         Raises GoneError if it has ended, UklError if its kernel host is stuck.
         """
-        try:
-            guardian, given = self._ask(_HELLO)
-        except TimeoutError:
-            raise UklError(
-                f"the kernel host of instance {self.name} does not answer",
-                f"ukl stop {self.name} ends it",
-            ) from None
-        os.close(guardian)
+        with self._control() as (control, _):
+            try:
+                given = self._ask(control, _HELLO)
+            except TimeoutError:
+                raise UklError(
+                    f"the kernel host of instance {self.name} does not answer",
+                    f"ukl stop {self.name} ends it",
+                ) from None
         memory, image, *others = given
         try:
             return Shared(memory, image)
@@ -173,37 +213,17 @@ class Running:
             shared = self.look()
             processes = shared.processes()
             shared.close()
-        try:
-            guardian, _ = self._ask(_STOP)
-        except TimeoutError:
-            guardian = self._guardian()
-            # It passes it on, and insists.
-            signal.pidfd_send_signal(guardian, signal.SIGTERM)
-        try:
-            orderly = _ended(guardian, patience)
+        with self._control() as (control, guardian):
+            try:
+                self._ask(control, _STOP)
+            except (TimeoutError, UklError):
+                # It passes it on, and insists.
+                guardian.send(signal.SIGTERM)
+            orderly = guardian.ended(patience)
             if not orderly:
-                for pid in processes:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
-                if not _ended(guardian, _KILL_SECONDS):
-                    signal.pidfd_send_signal(guardian, signal.SIGKILL)
-                    _ended(guardian, _KILL_SECONDS)
-        finally:
-            os.close(guardian)
+                guardian.insist(processes)
         runtime.clear(self.directory)
         return orderly
-
-    def _guardian(self) -> int:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as control:
-            control.settimeout(_ANSWER_SECONDS)
-            try:
-                control.connect(str(self.directory / "control"))
-                peer = control.getsockopt(
-                    socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size
-                )
-                return os.pidfd_open(_CREDENTIALS.unpack(peer)[0])
-            except OSError:
-                raise gone(self.name) from None
 
     def follow(self) -> Iterator[str]:
         """What kernel and kernel host have said, and what they say until it ends."""
@@ -224,10 +244,6 @@ class Running:
                 time.sleep(_FOLLOW_SECONDS)
         finally:
             shared.close()
-
-
-def _ended(pidfd: int, seconds: float) -> bool:
-    return bool(select.select([pidfd], [], [], seconds)[0])
 
 
 def gone(name: str) -> GoneError:

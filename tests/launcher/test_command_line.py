@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
-from .conftest import Desk
+from desk import Desk
 
 RUN = "ukl-run --help lists the options"
 UKL = "ukl --help lists the verbs, ukl VERB --help its options"

@@ -15,8 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
-
-from .conftest import Desk, wait_for
+from desk import Desk, wait_for
 
 
 def attached(desk: Desk) -> list[tuple[int, str]]:
@@ -120,20 +119,17 @@ def test_a_terminal_and_its_interrupt(desk: Desk) -> None:
 
 def test_dispositions_and_mask_are_what_they_were(desk: Desk) -> None:
     """Python ignores SIGPIPE; its targets must not."""
-    script = "import sys; print(open('/proc/self/status').read())"
     command = ["grep", "-E", "^Sig(Ign|Blk)", "/proc/self/status"]
     plain = subprocess.run(command, capture_output=True, text=True, check=True)
     assert desk.run(*command).out == plain.stdout
-    del script
 
 
 def test_only_the_users_descriptors_are_there(desk: Desk) -> None:
     """The target has what was given to ukl-run, the kernel host does not."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        script = "ls -l /proc/self/fd; ls /proc/$PPID/fd >/dev/null; sleep 60"
         process = subprocess.Popen(
-            desk.line("run", "-n", "fds", "sh", "-c", f"echo ready; {script}"),
+            desk.line("run", "-n", "fds", "sh", "-c", "echo ready; sleep 60"),
             env=desk.env(),
             pass_fds=[theirs.fileno()],
             stdout=subprocess.PIPE,
@@ -205,7 +201,9 @@ def test_path_is_the_targets(desk: Desk) -> None:
 
 def test_the_instance_lives_as_long_as_its_processes(desk: Desk) -> None:
     """A daemon: ukl-run returns when its target does, the instance stays."""
-    done = desk.run("-n", "web", "sh", "-c", "sleep 30 </dev/null >/dev/null 2>&1 &")
+    # The stand-in attaches the daemon only when it is executed.
+    script = "sleep 30 </dev/null >/dev/null 2>&1 & sleep 0.5"
+    done = desk.run("-n", "web", "sh", "-c", script)
     assert done.status == 0
     (row,) = json.loads(desk.ukl("ps", "--json").out)
     assert (row["name"], row["state"], len(row["processes"])) == ("web", "running", 1)
@@ -290,12 +288,15 @@ def test_one_winner(desk: Desk) -> None:
 
 
 def test_twenty_at_once(noted: Desk) -> None:
-    processes = [noted.start("sh", "-c", "echo $UKL_INSTANCE") for _ in range(20)]
+    script = "echo $UKL_INSTANCE; read word"
+    processes = [noted.start("sh", "-c", script) for _ in range(20)]
     said = []
     for process in processes:
-        out, err = process.communicate(timeout=60)
-        assert (process.returncode, err) == (0, "")
-        said.append(out)
+        assert process.stdout is not None
+        said.append(process.stdout.readline())
+    for process in processes:
+        out, err = process.communicate("word\n", timeout=60)
+        assert (process.returncode, out, err) == (0, "", "")
     assert len(set(said)) == 20
     assert len(attached(noted)) == 20
 
