@@ -35,7 +35,9 @@ def warm_cache(tmp_path: Path) -> tuple[Path, Path]:
     (venv / ".complete").touch()
     said = tmp_path / "said"
     python = venv / "bin" / "python"
-    python.write_text(f'#!/bin/sh\necho "$@" >>{said}\necho "$PYTHONPATH" >>{said}\n')
+    python.write_text(
+        f'#!/bin/sh\nprintf "%s\\n" "$@" >>{said}\necho "end" >>{said}\n'
+    )
     python.chmod(0o755)
     return cache, said
 
