@@ -115,12 +115,18 @@ def build_if_needed(checkout: Path) -> None:
 def build(checkout: Path, arguments: list[str]) -> str:
     """Build and leave the stamp; the result line of the kernel builder."""
     from hijack import mesonbuild
-    from hijack.files import write_atomically
 
     # Before the build: what is edited meanwhile is built next time.
     inputs = digest(checkout)
     line = mesonbuild.build(arguments)
-    directory = paths.meson_directory(checkout)
     with suppress(OSError):
-        write_atomically(directory / "stamp", _text(inputs, directory).encode())
+        write(checkout, inputs)
     return line
+
+
+def write(checkout: Path, inputs: str) -> None:
+    """Say that the build of ``checkout`` is of the files with that digest."""
+    from hijack.files import write_atomically
+
+    directory = paths.meson_directory(checkout)
+    write_atomically(directory / "stamp", _text(inputs, directory).encode())
