@@ -116,13 +116,17 @@ ukl_exec() {
 	done </proc/self/status
 	ukl_module=$1
 	shift
-	set -- -c 'import sys
-_, path, module, ignored, *arguments = sys.argv
+	# In the C locale it also sets LC_CTYPE (PEP 538); the target shall not see it.
+	set -- -c 'import os, sys
+_, path, module, ignored, locale, *arguments = sys.argv
+os.environ.pop("LC_CTYPE", None)
+if locale:
+    os.environ["LC_CTYPE"] = locale[1:]
 sys.path.insert(0, path)
 from importlib import import_module
 main = import_module(f"launcher.{module}").main
 sys.exit(main(arguments, ignored=int(ignored, 16)))' \
-		"$here" "$ukl_module" "$ukl_ignored" "$@"
+		"$here" "$ukl_module" "$ukl_ignored" "${LC_CTYPE+=$LC_CTYPE}" "$@"
 	# Somebody else's checkout: compiled modules go into our own cache.
 	[ -w "$here/launcher" ] ||
 		set -- -X "pycache_prefix=$ukl_cache/pycache" "$@"

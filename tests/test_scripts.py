@@ -53,6 +53,7 @@ def test_warm_script_starts_python_once(tmp_path: Path) -> None:
             "XDG_CACHE_HOME": str(cache),
             "HOME": "/",
             "PYTHONPATH": "/mine",
+            "LC_CTYPE": "C",
         },
         cwd="/",
         capture_output=True,
@@ -63,10 +64,11 @@ def test_warm_script_starts_python_once(tmp_path: Path) -> None:
     assert done.stderr == ""
     words = said.read_text().splitlines()
     assert words[:2] == ["-I", "-c"]
-    *_, module, ignored, one, two, three, theirs = words
+    *_, here, module, ignored, locale, one, two, three, theirs = words
     assert (module, one, two, three) == ("ukl", "build", "--config", "two words")
     assert int(ignored, 16) >= 0
-    assert words[-7] == str(ROOT)
+    assert here == str(ROOT)
+    assert locale == "=C"
     # The environment is the target's: nothing of ours is in it.
     assert theirs == "/mine"
 
@@ -84,8 +86,8 @@ def test_ignored_signals_are_passed_on(tmp_path: Path) -> None:
         )
         words = said.read_text().splitlines()
         said.unlink()
-        assert words[-4] == "run"
-        assert int(words[-3], 16) >> (signal.SIGPIPE - 1) & 1 == bit
+        assert words[-5] == "run"
+        assert int(words[-4], 16) >> (signal.SIGPIPE - 1) & 1 == bit
 
 
 @pytest.mark.parametrize("way", ["link", "relative", "sh"])
@@ -108,7 +110,7 @@ def test_script_finds_its_checkout(tmp_path: Path, way: str) -> None:
     )
     assert done.returncode == 0
     words = said.read_text().splitlines()
-    assert words[-5:-3] == [str(ROOT), "ukl"]
+    assert words[-6:-4] == [str(ROOT), "ukl"]
     assert words[-2:] == ["x", ""]
 
 

@@ -41,7 +41,10 @@ def python_for_all() -> str:
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     tried = [os.path.realpath(sys.executable), f"/usr/bin/python{version}"]
     for path in tried:
-        line = as_nobody([path, "-c", "import sys, json; print(sys.version_info[:2])"])
+        code = "import sys, json; print(sys.version_info[:2])"
+        # The shell, like the scripts', asks first whether it may.
+        look = '[ -x "$1" ] && exec "$1" -c "$2"'
+        line = as_nobody(["sh", "-c", look, "sh", path, code])
         done = subprocess.run(line, capture_output=True, text=True, check=False)
         if done.stdout.strip() == str(sys.version_info[:2]):
             return path
@@ -177,6 +180,9 @@ def test_the_environment_is_untouched(site: Site) -> None:
         lines.pop(name)
     # A shell sets this one for every program it starts.
     lines.pop("PWD", None)
+    # In the C locale, which this is, Python sets LC_CTYPE for itself.
+    assert "LC_CTYPE" not in lines
+    assert "\nLC_CTYPE=C\n" in site.do("ukl-run", "env", LC_CTYPE="C").out
     expected = site.environment | {"PYTHONPATH": "/mine", "PYTHONHOME": "/nowhere"}
     assert lines == expected
 
