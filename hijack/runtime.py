@@ -479,11 +479,12 @@ class Start:
             0o600,
         )
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        line = [*line, f"--ready-fd={theirs}", f"--for-pid={os.getpid()}"]
         kept = sorted({theirs, directory.lock, *given})
         child = os.fork()
         if child == 0:
             # A child in between: the target must not find a child it never had.
-            _become_host([*line, f"--ready-fd={theirs}"], null, log, report, kept)
+            _become_host(line, null, log, report, kept)
         for descriptor in (theirs, report, log, null):
             os.close(descriptor)
         os.waitpid(child, 0)
@@ -635,6 +636,43 @@ def write_record(
 
 
 # -- what the target is given --------------------------------------------------
+
+
+def load_nftables(plan: Plan, environment: Mapping[str, str]) -> None:
+    """Load the plan's ruleset in an instance, with nft and its own words.
+
+    ``environment`` is the one that a target of the instance gets.  Raises
+    UklError if there is no nft, or it refuses.
+    """
+    if not plan.nftables:
+        return
+    # Imported here: most profiles have none.
+    import shutil
+    import subprocess
+
+    path = f"{environment.get('PATH', '')}:/usr/sbin:/sbin"
+    program = shutil.which("nft", path=path)
+    if program is None:
+        raise UklError(
+            f"{plan.nftables_place}: nftables: there is no nft to load it",
+            "apt-get install nftables",
+        )
+    done = subprocess.run(
+        [program, "-f", "-"],
+        input=plan.nftables,
+        env=dict(environment),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if done.returncode:
+        lines = tuple(done.stdout.rstrip().splitlines())
+        raise UklError(
+            f"{plan.nftables_place}: nftables: nft ends with status {done.returncode}",
+            details=lines,
+        )
 
 
 def limit(ulimits: Mapping[str, tuple[int, int]]) -> None:

@@ -131,6 +131,7 @@ def command(
             )
             runtime.sweep()
             starting.wait()
+            runtime.load_nftables(plan, environment)
             runtime.write_record(directory, command, verdict.door, profiles, given)
             runtime.limit(plan.ulimits)
             return become(verdict, environment, known.ignored)

@@ -414,6 +414,15 @@ def test_interrupted_while_it_starts(desk: Desk) -> None:
         desk.settle()
 
 
+def test_killed_while_it_starts(desk: Desk) -> None:
+    """The kernel host does not wait for one who cannot come any more."""
+    process = desk.start("sleep", "30")
+    wait_for(desk.hosts, "no kernel host")
+    process.kill()
+    process.communicate(timeout=20)
+    wait_for(lambda: not desk.hosts(), "the kernel host stays", 5)
+
+
 def test_capture(desk: Desk) -> None:
     done = desk.run("--pcap", "frames.pcapng", "true")
     assert (done.status, done.err) == (0, "")
