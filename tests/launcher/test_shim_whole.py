@@ -7,7 +7,6 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import Generator
 
 import pytest
 from desk import Desk, Done, wait_for
@@ -33,13 +32,13 @@ nftables: |
 
 
 @pytest.fixture
-def whole(desk: Desk) -> Generator[Desk, None, None]:
+def whole(desk: Desk) -> Desk:
     """A desk where the scripts run with the shim that was built."""
     built = paths.meson_directory(ROOT) / runtime.SHIM
     if not built.exists() or importlib.util.find_spec("hijack.plan") is None:
         pytest.skip("the shim and the profiles are not in this checkout")
     (desk.directory / "net.yaml").write_text(PROFILE)
-    yield desk
+    return desk
 
 
 def do(desk: Desk, script: str, *arguments: str) -> Done:
