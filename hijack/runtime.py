@@ -573,7 +573,8 @@ def _become_host(
             setsigdef=(*ignored, signal.SIGHUP),
             setsigmask=(),
         )
-        os.write(report, b"%d" % pid)
+        with contextlib.suppress(BrokenPipeError):
+            os.write(report, b"%d" % pid)
     except BaseException as error:
         words = error.strerror if isinstance(error, OSError) else repr(error)
         os.write(2, f"{words}\n".encode())

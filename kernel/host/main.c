@@ -776,10 +776,16 @@ static void add_event(int fd, uint64_t datum)
  */
 static void live_for(int pid)
 {
-	host.for_fd = syscall(SYS_pidfd_open, pid, 0);
-	if (host.for_fd < 0)
+	int fd = syscall(SYS_pidfd_open, pid, 0);
+
+	if (fd < 0 && errno != ESRCH)
 		fail("--for-pid %d: %s", pid, strerror(errno));
-	add_event(host.for_fd, ON_FOR);
+	if (fd < 0) {
+		host.was_for = 1;
+		return;
+	}
+	host.for_fd = fd;
+	add_event(fd, ON_FOR);
 }
 
 static void stop(void)
@@ -974,6 +980,7 @@ int main(int argc, char **argv)
 		fail("--cmdline: at most %zu characters",
 		     sizeof(((struct ukl_boot *)0)->cmdline) - 1);
 
+	signal(SIGPIPE, SIG_IGN);
 	started.ns = now_ns(CLOCK_MONOTONIC_RAW);
 	started.tsc = __builtin_ia32_rdtsc();
 	for (i = 0; i < UKL_MAX_FDS; i++)
@@ -1034,7 +1041,8 @@ int main(int argc, char **argv)
 
 	if (host.ready_fd >= 0) {
 		i = snprintf(line, sizeof(line), "%d\n", getpid());
-		if (write(host.ready_fd, line, i) != i)
+		/* Who has died meanwhile is --for-pid's business. */
+		if (write(host.ready_fd, line, i) != i && errno != EPIPE)
 			fail("--ready-fd: %s", strerror(errno));
 		close(host.ready_fd);
 	}
