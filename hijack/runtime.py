@@ -31,7 +31,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Protocol
 
 from hijack import paths
 from hijack.errors import UklError
@@ -67,7 +67,7 @@ class Plan(Protocol):
     @property
     def capture(self) -> str | None: ...
     @property
-    def environment(self) -> Mapping[str, str]: ...
+    def environment(self) -> Mapping[str, str | None]: ...
     @property
     def hosts(self) -> str: ...
     @property
@@ -75,9 +75,12 @@ class Plan(Protocol):
     @property
     def hostname(self) -> str: ...
     @property
-    def publish(self) -> Sequence[object]: ...
+    def ulimits(self) -> Mapping[str, tuple[int, int]]: ...
     @property
-    def ulimits(self) -> Mapping[str, Any]: ...
+    def nftables(self) -> str: ...
+    @property
+    def nftables_place(self) -> str: ...
+    def expand(self) -> list[str]: ...
 
 
 @dataclass(frozen=True)
@@ -89,12 +92,17 @@ class EmptyPlan:
     memory: str = "64M"
     cmdline: str = ""
     capture: str | None = None
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str | None] = field(default_factory=dict)
     hosts: str = ""
     resolv_conf: str = ""
     hostname: str = ""
-    publish: tuple[object, ...] = ()
-    ulimits: Mapping[str, Any] = field(default_factory=dict)
+    ulimits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    nftables: str = ""
+    nftables_place: str = ""
+
+    def expand(self) -> list[str]:
+        """The devices; there is nothing to fill in."""
+        return list(self.devices)
 
 
 def load_plan(sources: Sequence[str], overrides: Sequence[str]) -> Plan:
@@ -421,7 +429,10 @@ def directories() -> list[Path]:
     """The directories of this user's instances, dead ones included, by name."""
     with os.scandir(base_directory()) as entries:
         return sorted(
-            Path(one.path) for one in entries if one.is_dir(follow_symlinks=False)
+            Path(one.path)
+            for one in entries
+            # What begins with a dot is shared: the wires.
+            if one.is_dir(follow_symlinks=False) and not one.name.startswith(".")
         )
 
 
@@ -436,7 +447,7 @@ def host_line(
     line += ["--name", directory.name, "--dir", str(directory)]
     if plan.cmdline:
         line.append(f"--cmdline={plan.cmdline}")
-    line += [f"--device={spec}" for spec in plan.devices]
+    line += [f"--device={spec}" for spec in plan.expand()]
     capture = plan.capture if capture is None else capture
     if capture is not None:
         line += ["--capture", str(Path(capture).absolute())]
@@ -468,11 +479,12 @@ class Start:
             0o600,
         )
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        line = [*line, f"--ready-fd={theirs}", f"--for-pid={os.getpid()}"]
         kept = sorted({theirs, directory.lock, *given})
         child = os.fork()
         if child == 0:
             # A child in between: the target must not find a child it never had.
-            _become_host([*line, f"--ready-fd={theirs}"], null, log, report, kept)
+            _become_host(line, null, log, report, kept)
         for descriptor in (theirs, report, log, null):
             os.close(descriptor)
         os.waitpid(child, 0)
@@ -561,7 +573,8 @@ def _become_host(
             setsigdef=(*ignored, signal.SIGHUP),
             setsigmask=(),
         )
-        os.write(report, b"%d" % pid)
+        with contextlib.suppress(BrokenPipeError):
+            os.write(report, b"%d" % pid)
     except BaseException as error:
         words = error.strerror if isinstance(error, OSError) else repr(error)
         os.write(2, f"{words}\n".encode())
@@ -626,8 +639,45 @@ def write_record(
 # -- what the target is given --------------------------------------------------
 
 
-def limit(ulimits: Mapping[str, Any]) -> None:
-    """Set resource limits, by their names in lower case, as (soft, hard).
+def load_nftables(plan: Plan, environment: Mapping[str, str]) -> None:
+    """Load the plan's ruleset in an instance, with nft and its own words.
+
+    ``environment`` is the one that a target of the instance gets.  Raises
+    UklError if there is no nft, or it refuses.
+    """
+    if not plan.nftables:
+        return
+    # Imported here: most profiles have none.
+    import shutil
+    import subprocess
+
+    path = f"{environment.get('PATH', '')}:/usr/sbin:/sbin"
+    program = shutil.which("nft", path=path)
+    if program is None:
+        raise UklError(
+            f"{plan.nftables_place}: nftables: there is no nft to load it",
+            "apt-get install nftables",
+        )
+    done = subprocess.run(
+        [program, "-f", "-"],
+        input=plan.nftables,
+        env=dict(environment),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if done.returncode:
+        lines = tuple(done.stdout.rstrip().splitlines())
+        raise UklError(
+            f"{plan.nftables_place}: nftables: nft ends with status {done.returncode}",
+            details=lines,
+        )
+
+
+def limit(ulimits: Mapping[str, tuple[int, int]]) -> None:
+    """Set resource limits, by their names in lower case; -1 is unlimited.
 
     Raises UklError for one that the host refuses.
     """

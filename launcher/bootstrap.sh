@@ -117,7 +117,9 @@ ukl_exec() {
 	ukl_module=$1
 	shift
 	# In the C locale it also sets LC_CTYPE (PEP 538); the target shall not see it.
-	set -- -c 'import os, sys
+	set -- -c 'import _signal, os, sys
+if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
 _, path, module, ignored, locale, *arguments = sys.argv
 os.environ.pop("LC_CTYPE", None)
 if locale:

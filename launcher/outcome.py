@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -16,8 +15,11 @@ def guarded(call: Callable[[], object], help_line: str) -> int:
     """Run a click command; the exit status.
 
     Failures of ours are told on standard error; ``help_line`` goes with those
-    of the command line.  An interrupt ends the process as SIGINT does.
+    of the command line.  An interrupt ends the process as SIGINT does: a kernel
+    host that it has started then ends by itself.
     """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         status = call()
     except UklError as error:
@@ -27,8 +29,6 @@ def guarded(call: Callable[[], object], help_line: str) -> int:
         message = error.format_message().rstrip(".").replace("\n", " ")
         print(UklError(message, help_line), file=sys.stderr)
         return EXIT_FAILURE
-    except (click.Abort, KeyboardInterrupt):
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGINT)
+    except click.Abort:
         return EXIT_FAILURE
     return status if isinstance(status, int) else 0

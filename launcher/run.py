@@ -7,6 +7,7 @@ the program is looked at.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -53,7 +54,7 @@ HELP_LINE = "ukl-run --help lists the options"
     multiple=True,
     metavar="[ADDRESS:]HOSTPORT:PORT[/udp]",
     callback=words.published,
-    help="Publish a port of the instance on the host.",
+    help="Publish a port of the instance on the host, instead of the profile's ports.",
 )
 @click.option("-n", "--name", metavar="NAME", help="Name the instance.")
 @click.option("-e", "--env", "variables", **words.ENVIRONMENT)
@@ -100,9 +101,13 @@ def command(
         runtime.check_name(name)
     stamp.build_if_needed(paths.checkout_root())
     built = runtime.built(known.shim)
-    overrides = [*settings, *(f"ports+={spec}" for spec in publish)]
+    overrides = list(settings)
+    if publish:
+        overrides.append(f"ports={json.dumps(publish)}")
     plan = runtime.load_plan(profiles, overrides)
-    changes = {**plan.environment, **variables}
+    # A name without a value is the caller's variable, which is there already.
+    given = {key: value for key, value in plan.environment.items() if value is not None}
+    changes = {**given, **variables}
     environment = {**os.environ, **changes}
     # Before anything is started: most mistakes are spelling mistakes.
     elf.find(command[0], environment)
@@ -126,9 +131,8 @@ def command(
             )
             runtime.sweep()
             starting.wait()
-            runtime.write_record(
-                directory, command, verdict.door, profiles, plan.environment
-            )
+            runtime.load_nftables(plan, environment)
+            runtime.write_record(directory, command, verdict.door, profiles, given)
             runtime.limit(plan.ulimits)
             return become(verdict, environment, known.ignored)
         except BaseException:
@@ -182,7 +186,7 @@ def _describe(
     rows: list[tuple[str, Sequence[str]]] = [
         ("instance", [str(directory)]),
         ("plan", [f"{len(plan.data)} bytes"]),
-        ("devices", plan.devices or ["none"]),
+        ("devices", plan.expand() or ["none"]),
         ("kernel host", [shlex.join(start)]),
         ("door", [door]),
         ("environment", [f"{key}={value}" for key, value in environment.items()]),

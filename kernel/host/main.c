@@ -65,6 +65,8 @@ static struct {
 	struct ukl_thread *worker;	/* makes system calls */
 	struct ukl_thread *service;	/* the main thread's; makes none */
 	int lock_fd, listen_fd, epoll_fd, signal_fd;
+	int for_fd;			/* pidfd of who keeps it; 0: nobody */
+	int was_for;			/* … and has died */
 	int stopping;
 	unsigned long kill_at;		/* ns, when stopping */
 	char control[108];
@@ -243,6 +245,7 @@ static void *device_thread(void *th)
 #define ON_LISTEN	((uint64_t)-1)
 #define ON_SIGNAL	((uint64_t)-2)
 #define ON_WORD		((uint64_t)-3)
+#define ON_FOR		((uint64_t)-4)
 #define ON_WIRE(slot)	((uint64_t)-16 - (slot))
 
 static struct {
@@ -770,6 +773,24 @@ static void add_event(int fd, uint64_t datum)
 		fail("epoll: %s", strerror(errno));
 }
 
+/*
+ * The launcher becomes the target.  Until then others may come and go, one
+ * that loads a ruleset, say; if it dies before, nobody will come.
+ */
+static void live_for(int pid)
+{
+	int fd = syscall(SYS_pidfd_open, pid, 0);
+
+	if (fd < 0 && errno != ESRCH)
+		fail("--for-pid %d: %s", pid, strerror(errno));
+	if (fd < 0) {
+		host.was_for = 1;
+		return;
+	}
+	host.for_fd = fd;
+	add_event(fd, ON_FOR);
+}
+
 static void stop(void)
 {
 	/* Who has just detached is not one of ours to end. */
@@ -803,6 +824,10 @@ static void on_event(uint64_t datum)
 			died();
 		explain_stall();
 		scan();
+	} else if (datum == ON_FOR) {
+		close(host.for_fd);
+		host.for_fd = 0;
+		host.was_for = 1;
 	} else if (datum <= ON_WIRE(0) && datum > ON_WIRE(UKL_MAX_DEVS)) {
 		give_job(JOB_WIRE(ON_WIRE(0) - datum));
 	} else if (has_died(datum)) {
@@ -827,9 +852,9 @@ static void __attribute__((noreturn)) watch_instance(void)
 			if (!live)
 				end(0);
 			wait = STOP_SECONDS * 1000;
-		} else if (live || host.keep) {
+		} else if (live || host.keep || host.for_fd) {
 			wait = -1;
-		} else if (host.shared->joined > 1) {
+		} else if (host.shared->joined > 1 || host.was_for) {
 			/* Someone beside the worker has been here. */
 			end(0);
 		} else {
@@ -902,6 +927,7 @@ static void __attribute__((noreturn)) guard(pid_t child, const sigset_t *set)
 
 static const char usage[] =
 "usage: ukl-host --image FILE [--name NAME] [--dir DIRECTORY] [--memory SIZE]\n"
+"                [--for-pid PID]\n"
 "                [--cmdline WORDS] [--device SPEC]... [--ready-fd N] [--keep]\n"
 "                [--capture FILE] [--plan FILE]\n";
 
@@ -910,6 +936,7 @@ int main(int argc, char **argv)
 	static const struct option options[] = {
 		{ "image", required_argument, 0, 'i' },
 		{ "name", required_argument, 0, 'n' },
+		{ "for-pid", required_argument, 0, 'f' },
 		{ "dir", required_argument, 0, 'd' },
 		{ "memory", required_argument, 0, 'm' },
 		{ "cmdline", required_argument, 0, 'c' },
@@ -922,7 +949,7 @@ int main(int argc, char **argv)
 		{ 0 },
 	};
 	char *specs[UKL_MAX_DEVS];
-	int nspecs = 0, c, i;
+	int nspecs = 0, for_pid = 0, c, i;
 	sigset_t set, guarded;
 	pid_t child;
 	char line[32];
@@ -931,6 +958,7 @@ int main(int argc, char **argv)
 		switch (c) {
 		case 'i': host.image_path = optarg; break;
 		case 'n': host.name = optarg; break;
+		case 'f': for_pid = atoi(optarg); break;
 		case 'd': host.dir = optarg; break;
 		case 'm': host.memory = parse_size(optarg); break;
 		case 'c': host.cmdline = optarg; break;
@@ -959,6 +987,7 @@ int main(int argc, char **argv)
 		fail("--cmdline: at most %zu characters",
 		     sizeof(((struct ukl_boot *)0)->cmdline) - 1);
 
+	signal(SIGPIPE, SIG_IGN);
 	started.ns = now_ns(CLOCK_MONOTONIC_RAW);
 	started.tsc = __builtin_ia32_rdtsc();
 	for (i = 0; i < UKL_MAX_FDS; i++)
@@ -1007,6 +1036,8 @@ int main(int argc, char **argv)
 		fail("%s", strerror(errno));
 	add_event(host.signal_fd, ON_SIGNAL);
 	add_event(word_event, ON_WORD);
+	if (for_pid)
+		live_for(for_pid);
 	if (host.dir)
 		add_event(host.listen_fd, ON_LISTEN);
 	for (i = 0; i < nspecs; i++)
@@ -1019,7 +1050,8 @@ int main(int argc, char **argv)
 
 	if (host.ready_fd >= 0) {
 		i = snprintf(line, sizeof(line), "%d\n", getpid());
-		if (write(host.ready_fd, line, i) != i)
+		/* Who has died meanwhile is --for-pid's business. */
+		if (write(host.ready_fd, line, i) != i && errno != EPIPE)
 			fail("--ready-fd: %s", strerror(errno));
 		close(host.ready_fd);
 	}

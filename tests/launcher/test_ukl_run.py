@@ -403,15 +403,30 @@ def test_dry_run_starts_nothing(desk: Desk) -> None:
     assert "none: /sbin/ldconfig is statically linked" in done.out
 
 
+def nothing_stays(desk: Desk) -> None:
+    """A kernel host ends with its launcher; an empty directory is swept later."""
+    wait_for(lambda: not desk.hosts(), "the kernel host stays", 5)
+    wait_for(lambda: desk.ukl("ps").status == 0 and not desk.instances, "not swept")
+
+
 def test_interrupted_while_it_starts(desk: Desk) -> None:
-    """Ctrl-C before the target runs: killed by SIGINT, and nothing is left."""
+    """Ctrl-C before the target runs: ended by SIGINT without a word."""
     for delay in (0.06, 0.08, 0.1):
         process = desk.start("sleep", "30")
         time.sleep(delay)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=20)
         assert process.returncode == -signal.SIGINT, err
-        desk.settle()
+        nothing_stays(desk)
+
+
+def test_killed_while_it_starts(desk: Desk) -> None:
+    """The kernel host does not wait for one who cannot come any more."""
+    process = desk.start("sleep", "30")
+    wait_for(desk.hosts, "no kernel host")
+    process.kill()
+    process.communicate(timeout=20)
+    nothing_stays(desk)
 
 
 def test_capture(desk: Desk) -> None:
