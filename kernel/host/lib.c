@@ -44,6 +44,7 @@ static struct {
 	struct raw_action old_segv, old_bus;
 } me;
 
+#ifndef UKL_SHIM
 long ukl_hostcall_raw(long nr, long a, long b, long c, long d, long e, long f)
 {
 	register long r10 __asm__("r10") = d;
@@ -58,6 +59,7 @@ long ukl_hostcall_raw(long nr, long a, long b, long c, long d, long e, long f)
 			 : "rcx", "r11", "memory");
 	return ret;
 }
+#endif
 
 #define host(nr, a, b, c, d, e, f)					\
 	ukl_hostcall_raw(nr, (long)(a), (long)(b), (long)(c), (long)(d),	\
@@ -65,6 +67,13 @@ long ukl_hostcall_raw(long nr, long a, long b, long c, long d, long e, long f)
 
 /* ------------------------------------------------------------------ */
 /* Faults in the kernel's copies of user memory.			*/
+
+#ifdef UKL_SHIM
+/* The shim makes host calls, catches faults and has signal stacks itself. */
+static void catch_faults(void) { }
+static void release_faults(void) { }
+static int need_altstack(void) { return 0; }
+#else
 
 __asm__(".text\n"
 	".type ukl_sigreturn, @function\n"
@@ -152,6 +161,8 @@ static int need_altstack(void)
 	fresh.sp = (void *)p;
 	return host(SYS_sigaltstack, &fresh, 0, 0, 0, 0, 0);
 }
+
+#endif
 
 /* ------------------------------------------------------------------ */
 /* Mapping.								*/

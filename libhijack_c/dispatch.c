@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Decides: one table, by the number of the call.
+ */
+#include "fd.h"
+
+#define TABLE_SIZE	512
+
+/* To the host as it is. */
+long pass(struct ctx *c, struct regs *r)
+{
+	(void)c;
+	return host_call(r->rax, r->rdi, r->rsi, r->rdx, r->r10, r->r8, r->r9);
+}
+
+/* To the library kernel as it is. */
+long pass_lib(struct ctx *c, struct regs *r)
+{
+	return lib_call(c, r->rax, r->rdi, r->rsi, r->rdx, r->r10, r->r8,
+			r->r9);
+}
+
+/* Calls that would work around us: as from a kernel without them. */
+static long refuse(struct ctx *c, struct regs *r)
+{
+	(void)c;
+	(void)r;
+	return -ENOSYS;
+}
+
+static const sys_fn table[TABLE_SIZE] = {
+#define CALL(name, fn)	[__NR_##name] = fn
+	/* Data and properties of one descriptor. */
+	CALL(read, sys_fd1), CALL(write, sys_fd1), CALL(lseek, sys_fd1),
+	CALL(pread64, sys_fd1), CALL(pwrite64, sys_fd1),
+	CALL(readv, sys_fd1), CALL(writev, sys_fd1),
+	CALL(preadv, sys_fd1), CALL(pwritev, sys_fd1),
+	CALL(preadv2, sys_fd1), CALL(pwritev2, sys_fd1),
+	CALL(fstat, sys_fstat), CALL(fstatfs, sys_fd1),
+	CALL(getdents, sys_fd1), CALL(getdents64, sys_fd1),
+	CALL(fsync, sys_fd1), CALL(fdatasync, sys_fd1),
+	CALL(ftruncate, sys_fd1), CALL(fchmod, sys_fd1),
+	CALL(fchown, sys_fd1), CALL(fallocate, sys_fd1),
+	CALL(fadvise64, sys_fd1), CALL(readahead, sys_fd1),
+	CALL(flock, sys_fd1), CALL(fchdir, sys_fd1),
+	CALL(fgetxattr, sys_fd1), CALL(flistxattr, sys_fd1),
+	CALL(sync_file_range, sys_fd1), CALL(syncfs, sys_fd1),
+	/* Numbers. */
+	CALL(close, sys_close), CALL(close_range, sys_close_range),
+	CALL(dup, sys_dup), CALL(dup2, sys_dup2), CALL(dup3, sys_dup3),
+	CALL(fcntl, sys_fcntl), CALL(ioctl, sys_ioctl),
+	/* Both kernels at once. */
+	CALL(sendfile, sys_sendfile), CALL(splice, sys_splice),
+	CALL(tee, sys_tee), CALL(vmsplice, sys_vmsplice),
+	CALL(copy_file_range, sys_copy_file_range),
+	/* Sockets. */
+	CALL(socket, sys_socket), CALL(accept, sys_accept),
+	CALL(accept4, sys_accept), CALL(bind, sys_fd1),
+	CALL(listen, sys_fd1), CALL(connect, sys_fd1),
+	CALL(getsockname, sys_fd1), CALL(getpeername, sys_fd1),
+	CALL(setsockopt, sys_fd1), CALL(getsockopt, sys_fd1),
+	CALL(sendto, sys_fd1), CALL(recvfrom, sys_fd1),
+	CALL(sendmsg, sys_sendmsg), CALL(recvmsg, sys_recvmsg),
+	CALL(sendmmsg, sys_fd1), CALL(recvmmsg, sys_fd1),
+	CALL(shutdown, sys_fd1),
+	/* Waiting. */
+	CALL(poll, sys_poll), CALL(ppoll, sys_ppoll),
+	CALL(select, sys_select), CALL(pselect6, sys_pselect6),
+	CALL(epoll_create, sys_epoll_create),
+	CALL(epoll_create1, sys_epoll_create1),
+	CALL(epoll_ctl, sys_epoll_ctl), CALL(epoll_wait, sys_epoll_wait),
+	CALL(epoll_pwait, sys_epoll_pwait),
+	CALL(epoll_pwait2, sys_epoll_pwait2),
+	/* Processes. */
+	CALL(fork, sys_fork), CALL(vfork, sys_vfork), CALL(clone, sys_clone),
+	CALL(clone3, sys_clone3), CALL(execve, sys_execve),
+	CALL(execveat, sys_execveat), CALL(exit, sys_exit),
+	CALL(exit_group, sys_exit_group), CALL(arch_prctl, sys_arch_prctl),
+	CALL(prctl, sys_prctl),
+	/* Signals. */
+	CALL(rt_sigaction, sys_rt_sigaction),
+	CALL(rt_sigprocmask, sys_rt_sigprocmask),
+	CALL(rt_sigpending, sys_rt_sigpending),
+	CALL(rt_sigsuspend, sys_rt_sigsuspend),
+	CALL(rt_sigreturn, sys_rt_sigreturn),
+	CALL(sigaltstack, sys_sigaltstack), CALL(kill, sys_kill),
+	CALL(tkill, sys_tgkill), CALL(tgkill, sys_tgkill),
+	CALL(pidfd_send_signal, sys_pidfd_send_signal),
+	/* Paths. */
+	CALL(open, sys_open), CALL(openat, sys_openat),
+	CALL(openat2, sys_openat), CALL(stat, sys_path1),
+	CALL(lstat, sys_path1), CALL(access, sys_path1),
+	CALL(readlink, sys_path1), CALL(statfs, sys_path1),
+	CALL(newfstatat, sys_path2), CALL(statx, sys_path2),
+	CALL(faccessat, sys_path2), CALL(faccessat2, sys_path2),
+	CALL(readlinkat, sys_path2),
+	/* The rest. */
+	CALL(uname, sys_uname), CALL(sethostname, sys_sethostname),
+	CALL(setdomainname, sys_sethostname),
+	CALL(capget, sys_capget), CALL(capset, sys_capset),
+	CALL(io_uring_setup, refuse), CALL(io_uring_enter, refuse),
+	CALL(io_uring_register, refuse),
+#undef CALL
+};
+
+/* What becomes of a call that a signal has ended. */
+static bool again(struct ctx *c, long ret)
+{
+	switch (-ret) {
+	case ERESTARTNOINTR:
+		return true;
+	case ERESTARTSYS:
+		return wants_restart(c);
+	}
+	return !c->pending;
+}
+
+void dispatch(struct ctx *c)
+{
+	struct regs *r = &c->r;
+	u64 nr = r->rax;
+	sys_fn fn = nr < TABLE_SIZE ? table[nr] : NULL;
+	long ret;
+
+	c->nr = nr;
+	ret = fn ? fn(c, r) : pass(c, r);
+	if (unlikely(ret <= -ERESTARTSYS && ret >= -ERESTART_RESTARTBLOCK)) {
+		if (again(c, ret)) {
+			r->rcx -= 2;
+			r->rax = nr;
+			return;
+		}
+		ret = -EINTR;
+	}
+	r->rax = ret;
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Descriptors: one number space, the host's.
+ */
+#ifndef UKL_SHIM_FD_H
+#define UKL_SHIM_FD_H
+
+#include "shim.h"
+
+#pragma GCC visibility push(hidden)
+
+/* sys_fd.c */
+struct files *files_new(void);
+struct files *files_copy(struct files *f);
+void files_put(struct files *f);
+void files_from_kernel(struct ctx *c);
+void hide_files(struct ukl_files *kernel);
+void make_anchor(void);
+void keep_files_over_exec(bool keep);
+bool is_hidden(long fd);
+void set_kind(struct ctx *c, long fd, u8 kind);
+long place(struct ctx *c, long k, bool cloexec);
+long lib_to(struct ctx *c, long k, long to, bool cloexec);
+
+static inline u8 kind_of(struct ctx *c, u64 fd)
+{
+	/* The program's registers hold an int. */
+	u32 n = fd;
+
+	return n < c->files->top ? c->files->kind[n] : K_HOST;
+}
+
+long sys_close(struct ctx *c, struct regs *r);
+long sys_close_range(struct ctx *c, struct regs *r);
+long sys_dup(struct ctx *c, struct regs *r);
+long sys_dup2(struct ctx *c, struct regs *r);
+long sys_dup3(struct ctx *c, struct regs *r);
+long sys_fcntl(struct ctx *c, struct regs *r);
+long sys_ioctl(struct ctx *c, struct regs *r);
+long sys_fd1(struct ctx *c, struct regs *r);
+long sys_fstat(struct ctx *c, struct regs *r);
+long sys_sendfile(struct ctx *c, struct regs *r);
+long sys_splice(struct ctx *c, struct regs *r);
+long sys_tee(struct ctx *c, struct regs *r);
+long sys_copy_file_range(struct ctx *c, struct regs *r);
+long sys_vmsplice(struct ctx *c, struct regs *r);
+
+/* sys_socket.c */
+long sys_socket(struct ctx *c, struct regs *r);
+long sys_accept(struct ctx *c, struct regs *r);
+long sys_recvmsg(struct ctx *c, struct regs *r);
+long sys_sendmsg(struct ctx *c, struct regs *r);
+
+/* sys_poll.c */
+long sys_poll(struct ctx *c, struct regs *r);
+long sys_ppoll(struct ctx *c, struct regs *r);
+long sys_select(struct ctx *c, struct regs *r);
+long sys_pselect6(struct ctx *c, struct regs *r);
+
+/* sys_epoll.c */
+long sys_epoll_create(struct ctx *c, struct regs *r);
+long sys_epoll_create1(struct ctx *c, struct regs *r);
+long sys_epoll_ctl(struct ctx *c, struct regs *r);
+long sys_epoll_wait(struct ctx *c, struct regs *r);
+long sys_epoll_pwait(struct ctx *c, struct regs *r);
+long sys_epoll_pwait2(struct ctx *c, struct regs *r);
+
+/* sys_path.c */
+long sys_path1(struct ctx *c, struct regs *r);
+long sys_path2(struct ctx *c, struct regs *r);
+long sys_openat(struct ctx *c, struct regs *r);
+long sys_open(struct ctx *c, struct regs *r);
+long sys_uname(struct ctx *c, struct regs *r);
+long sys_sethostname(struct ctx *c, struct regs *r);
+long sys_capget(struct ctx *c, struct regs *r);
+long sys_capset(struct ctx *c, struct regs *r);
+
+#pragma GCC visibility pop
+
+#endif

@@ -1,0 +1,680 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Descriptors.
+ *
+ * Numbers are the host's.  For a file of the library kernel the host has a
+ * placeholder under that number, a copy of one O_PATH descriptor: the lowest
+ * free number, limits, close-on-exec, fork and exec then follow the host by
+ * themselves, and a use that escapes us fails with EBADF.  The file has the
+ * same number in the task's table in the library kernel, so arguments pass
+ * through untouched.
+ */
+#include "fd.h"
+
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <linux/memfd.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#define F_DUPFD_CLOEXEC_	1030
+#define FIONCLEX_		0x5450
+#define FIOCLEX_		0x5451
+#define FIONBIO_		0x5421
+#define FIOASYNC_		0x5452
+
+struct files *files_new(void)
+{
+	struct files *f = map_memory(PAGE + 3 * MAX_FD);
+
+	if (!f)
+		return NULL;
+	f->refs = 1;
+	f->kind = (u8 *)f + PAGE;
+	f->epoll = (u16 *)(f->kind + MAX_FD);
+	return f;
+}
+
+struct files *files_copy(struct files *from)
+{
+	struct files *f = files_new();
+
+	if (!f)
+		return NULL;
+	f->top = from->top;
+	memcpy(f->kind, from->kind, from->top);
+	memcpy(f->epoll, from->epoll, 2 * from->top);
+	return f;
+}
+
+void files_put(struct files *f)
+{
+	if (__atomic_fetch_sub(&f->refs, 1, __ATOMIC_ACQ_REL) == 1)
+		unmap_memory(f, PAGE + 3 * MAX_FD);
+}
+
+void set_kind(struct ctx *c, long fd, u8 kind)
+{
+	struct files *f = c->files;
+	u32 top = f->top;
+
+	if (fd < 0 || fd >= MAX_FD)
+		return;
+	f->kind[fd] = kind;
+	while (kind && top <= fd &&
+	       !__atomic_compare_exchange_n(&f->top, &top, fd + 1, false,
+					    __ATOMIC_RELEASE,
+					    __ATOMIC_RELAXED))
+		;
+}
+
+/* ------------------------------------------------------------------ */
+/* Descriptors of our own.						*/
+
+static void hide(int *fd, long from)
+{
+	long n;
+
+	if (*fd < 0)
+		return;
+	n = RAW3(__NR_fcntl, *fd, F_DUPFD_CLOEXEC_, from);
+	if (is_err(n))
+		return;
+	RAW1(__NR_close, *fd);
+	*fd = n;
+}
+
+/*
+ * Moved above the soft limit, where the program has none, if the hard limit
+ * is higher; else right below it.
+ */
+static long hidden_begin(struct rlimit *old)
+{
+	struct rlimit all;
+
+	if (RAW4(__NR_prlimit64, 0, RLIMIT_NOFILE, 0, old))
+		return 500;
+	all = *old;
+	all.rlim_cur = all.rlim_max;
+	if (old->rlim_cur + UKL_MAX_FDS + 8 < old->rlim_max) {
+		RAW4(__NR_prlimit64, 0, RLIMIT_NOFILE, &all, 0);
+		return old->rlim_cur;
+	}
+	return old->rlim_cur > 2 * UKL_MAX_FDS ?
+	       (long)old->rlim_cur - UKL_MAX_FDS - 8 : 16;
+}
+
+static void mark_hidden(void)
+{
+	struct ctx *c = self();
+	int i;
+
+	set_kind(c, me.kernel.memory, K_HIDDEN);
+	set_kind(c, me.kernel.image, K_HIDDEN);
+	set_kind(c, me.anchor, K_HIDDEN);
+	for (i = 0; i < UKL_MAX_FDS; i++)
+		if (me.kernel.fd[i] >= 0)
+			set_kind(c, me.kernel.fd[i], K_HIDDEN);
+}
+
+void hide_files(struct ukl_files *k)
+{
+	struct rlimit old;
+	long from = hidden_begin(&old);
+	int i;
+
+	hide(&k->memory, from);
+	hide(&k->image, from);
+	for (i = 0; i < UKL_MAX_FDS; i++)
+		hide(&k->fd[i], from);
+	RAW4(__NR_prlimit64, 0, RLIMIT_NOFILE, &old, 0);
+}
+
+/* An O_PATH descriptor of a file that nobody else has. */
+void make_anchor(void)
+{
+	char path[64], *end = path + sizeof(path);
+	struct rlimit old;
+	long fd, from;
+
+	fd = RAW2(__NR_memfd_create, "ukl", MFD_CLOEXEC);
+	num_put(str_put(path, end, "/proc/self/fd/"), end, fd);
+	me.anchor = RAW4(__NR_openat, AT_FDCWD, path, O_PATH | O_CLOEXEC, 0);
+	RAW1(__NR_close, fd);
+	if (me.anchor < 0)
+		give_up("cannot make a placeholder (is /proc mounted?)", "",
+			"");
+	from = hidden_begin(&old);
+	hide(&me.anchor, from);
+	RAW4(__NR_prlimit64, 0, RLIMIT_NOFILE, &old, 0);
+	mark_hidden();
+}
+
+/* exec() takes them along, and the new program has them hidden again. */
+void keep_files_over_exec(bool keep)
+{
+	int flag = keep ? 0 : FD_CLOEXEC, i;
+
+	RAW3(__NR_fcntl, me.kernel.memory, F_SETFD, flag);
+	RAW3(__NR_fcntl, me.kernel.image, F_SETFD, flag);
+	RAW3(__NR_fcntl, me.anchor, F_SETFD, flag);
+	for (i = 0; i < UKL_MAX_FDS; i++)
+		if (me.kernel.fd[i] >= 0)
+			RAW3(__NR_fcntl, me.kernel.fd[i], F_SETFD, flag);
+	if (!keep)
+		mark_hidden();
+}
+
+bool is_hidden(long fd)
+{
+	return kind_of(self(), fd) == K_HIDDEN;
+}
+
+struct dirent64 {
+	u64 ino, off;
+	unsigned short reclen;
+	u8 type;
+	char name[];
+};
+
+/* After exec: the task's table in the library kernel is the truth. */
+void files_from_kernel(struct ctx *c)
+{
+	char buf[2048], path[64], what[32], *end = path + sizeof(path);
+	struct dirent64 *d;
+	long dir, n, at, got;
+	u64 fd;
+
+	dir = LIB4(c, __NR_openat, AT_FDCWD, "/proc/self/fd",
+		   O_RDONLY | O_DIRECTORY, 0);
+	if (dir < 0)
+		give_up("the library kernel has no /proc", "", "");
+	for (;;) {
+		n = LIB3(c, __NR_getdents64, dir, buf, sizeof(buf));
+		if (n <= 0)
+			break;
+		for (at = 0; at < n; at += d->reclen) {
+			d = (struct dirent64 *)(buf + at);
+			if (d->name[0] == '.')
+				continue;
+			fd = num_parse(d->name);
+			if ((long)fd == dir)
+				continue;
+			str_put(str_put(path, end, "/proc/self/fd/"), end,
+				d->name);
+			got = LIB4(c, __NR_readlinkat, AT_FDCWD, path, what,
+				   sizeof(what) - 1);
+			what[got > 0 ? got : 0] = 0;
+			set_kind(c, fd, str_eq(what, "anon_inode:[eventpoll]") ?
+				 K_EPOLL : K_LIB);
+		}
+	}
+	LIB1(c, __NR_close, dir);
+}
+
+/* ------------------------------------------------------------------ */
+/* New numbers.								*/
+
+/*
+ * Moves the library kernel's file @k to the number @to, whose placeholder we
+ * have.  Somebody else's file may be on its way through that number; it will
+ * go, if we do not stand in its way ourselves.
+ */
+long lib_to(struct ctx *c, long k, long to, bool cloexec)
+{
+	long n;
+
+	while (k != to) {
+		n = LIB3(c, __NR_fcntl, k,
+			 cloexec ? F_DUPFD_CLOEXEC_ : F_DUPFD, to);
+		LIB1(c, __NR_close, k);
+		if (n < 0)
+			return n;
+		k = n;
+		if (k != to)
+			RAW0(__NR_sched_yield);
+	}
+	return to;
+}
+
+/* Gives the library kernel's new file @k its number. */
+long place(struct ctx *c, long k, bool cloexec)
+{
+	long p, err;
+
+	if (k < 0)
+		return k;
+	p = RAW3(__NR_fcntl, me.anchor, cloexec ? F_DUPFD_CLOEXEC_ : F_DUPFD,
+		 0);
+	if (is_err(p)) {
+		LIB1(c, __NR_close, k);
+		return p;
+	}
+	err = lib_to(c, k, p, cloexec);
+	if (err < 0) {
+		RAW1(__NR_close, p);
+		return err;
+	}
+	c->files->epoll[p] = 0;
+	set_kind(c, p, K_LIB);
+	return p;
+}
+
+/* The host has made @to a copy of @from, which is not its own. */
+static long copied(struct ctx *c, long from, long to, bool cloexec)
+{
+	long n;
+
+	if (is_err(to))
+		return to;
+	n = LIB3(c, __NR_fcntl, from, cloexec ? F_DUPFD_CLOEXEC_ : F_DUPFD,
+		 to);
+	if (n >= 0)
+		n = lib_to(c, n, to, cloexec);
+	if (n < 0) {
+		RAW1(__NR_close, to);
+		return n;
+	}
+	c->files->epoll[to] = c->files->epoll[from];
+	set_kind(c, to, c->files->kind[from]);
+	return to;
+}
+
+/* ------------------------------------------------------------------ */
+/* Calls with a descriptor as their first argument.			*/
+
+long sys_fd1(struct ctx *c, struct regs *r)
+{
+	switch (kind_of(c, r->rdi)) {
+	case K_LIB:
+		return pass_lib(c, r);
+	case K_HIDDEN:
+		return -EBADF;
+	}
+	return pass(c, r);
+}
+
+long sys_fstat(struct ctx *c, struct regs *r)
+{
+	return sys_fd1(c, r);
+}
+
+long sys_close(struct ctx *c, struct regs *r)
+{
+	int fd = r->rdi;
+	long err;
+
+	switch (kind_of(c, fd)) {
+	case K_HIDDEN:
+		return -EBADF;
+	case K_HOST:
+		return pass(c, r);
+	}
+	/* The file first: until the number is free nobody takes it. */
+	err = lib_call(c, __NR_close, fd, 0, 0, 0, 0, 0);
+	if (err == -ERESTARTNOINTR)
+		return err;
+	set_kind(c, fd, K_HOST);
+	RAW1(__NR_close, fd);
+	return err;
+}
+
+/* Around ours. */
+static long host_close_range(struct ctx *c, u64 first, u64 last, u64 flags)
+{
+	struct files *f = c->files;
+	u64 n, begin = first;
+	long err;
+
+	for (n = first; n < f->top && n <= last; n++) {
+		if (f->kind[n] != K_HIDDEN)
+			continue;
+		if (n > begin) {
+			err = RAW3(__NR_close_range, begin, n - 1, flags);
+			if (err)
+				return err;
+		}
+		begin = n + 1;
+	}
+	return begin <= last ? RAW3(__NR_close_range, begin, last, flags) : 0;
+}
+
+long sys_close_range(struct ctx *c, struct regs *r)
+{
+	u32 first = r->rdi, last = r->rsi, flags = r->rdx;
+	struct files *f = c->files;
+	bool any = false;
+	u64 n;
+	long err;
+
+	if (first > last ||
+	    flags & ~(u32)(CLOSE_RANGE_UNSHARE | CLOSE_RANGE_CLOEXEC))
+		return -EINVAL;
+	for (n = first; n < f->top && n <= last; n++)
+		any |= f->kind[n] == K_LIB || f->kind[n] == K_EPOLL;
+	if (any) {
+		err = LIB3(c, __NR_close_range, first, last,
+			   flags & CLOSE_RANGE_CLOEXEC);
+		if (err)
+			return err;
+	}
+	if (!(flags & CLOSE_RANGE_CLOEXEC))
+		for (n = first; n < f->top && n <= last; n++)
+			if (f->kind[n] != K_HIDDEN)
+				f->kind[n] = K_HOST;
+	return host_close_range(c, first, last, flags);
+}
+
+long sys_dup(struct ctx *c, struct regs *r)
+{
+	switch (kind_of(c, r->rdi)) {
+	case K_HIDDEN:
+		return -EBADF;
+	case K_HOST:
+		return pass(c, r);
+	}
+	return copied(c, (int)r->rdi, RAW1(__NR_dup, r->rdi), false);
+}
+
+static long dup_to(struct ctx *c, struct regs *r, int flags)
+{
+	int from = r->rdi, to = r->rsi;
+	u8 old = kind_of(c, from), was = kind_of(c, to);
+	long err;
+
+	if (old == K_HIDDEN || was == K_HIDDEN)
+		return -EBADF;
+	if ((old == K_HOST && was == K_HOST) || from == to)
+		return pass(c, r);
+	err = RAW3(r->rax, from, to, flags);
+	if (is_err(err))
+		return err;
+	if (old == K_HOST) {
+		set_kind(c, to, K_HOST);
+		LIB1(c, __NR_close, to);
+		return to;
+	}
+	err = LIB3(c, __NR_dup3, from, to, flags);
+	if (err < 0)
+		return err;
+	c->files->epoll[to] = c->files->epoll[from];
+	set_kind(c, to, old);
+	return to;
+}
+
+long sys_dup2(struct ctx *c, struct regs *r)
+{
+	return dup_to(c, r, 0);
+}
+
+long sys_dup3(struct ctx *c, struct regs *r)
+{
+	return dup_to(c, r, r->rdx);
+}
+
+static int to_kernel_pid(struct ctx *c, int pid)
+{
+	int a = pid < 0 ? -pid : pid;
+
+	if (a && a == RAW0(__NR_getpid))
+		a = c->th->proc->kpid;
+	else if (a && a == (int)c->tid)
+		a = c->th->ktid;
+	return pid < 0 ? -a : a;
+}
+
+static int to_host_pid(struct ctx *c, int pid)
+{
+	int a = pid < 0 ? -pid : pid;
+
+	if (a && a == c->th->proc->kpid)
+		a = RAW0(__NR_getpid);
+	else if (a && a == c->th->ktid)
+		a = c->tid;
+	return pid < 0 ? -a : a;
+}
+
+long sys_fcntl(struct ctx *c, struct regs *r)
+{
+	int fd = r->rdi, cmd = r->rsi;
+	u8 kind = kind_of(c, fd);
+	long err;
+
+	if (kind == K_HIDDEN)
+		return -EBADF;
+	if (kind == K_HOST)
+		return pass(c, r);
+	switch (cmd) {
+	case F_DUPFD:
+	case F_DUPFD_CLOEXEC_:
+		return copied(c, fd, RAW3(__NR_fcntl, fd, cmd, r->rdx),
+			      cmd != F_DUPFD);
+	case F_GETFD:
+		return pass(c, r);
+	case F_SETFD:
+		err = LIB3(c, __NR_fcntl, fd, cmd, r->rdx);
+		return err ? err : RAW3(__NR_fcntl, fd, cmd, r->rdx);
+	}
+	if (kind == K_EPOLL)
+		return pass(c, r);
+	switch (cmd) {
+	case F_SETOWN:
+		return LIB3(c, __NR_fcntl, fd, cmd,
+			    to_kernel_pid(c, r->rdx));
+	case F_GETOWN:
+		err = LIB3(c, __NR_fcntl, fd, cmd, 0);
+		return is_err(err) ? err : to_host_pid(c, err);
+	}
+	return pass_lib(c, r);
+}
+
+/* Questions about interfaces go to the library kernel whatever socket asks. */
+static bool is_interface_ioctl(u32 cmd)
+{
+	return cmd >= 0x890b && cmd <= 0x89df;
+}
+
+static bool is_host_socket(int fd)
+{
+	struct stat st;
+
+	return !RAW2(__NR_fstat, fd, &st) && S_ISSOCK(st.st_mode);
+}
+
+long sys_ioctl(struct ctx *c, struct regs *r)
+{
+	u32 cmd = r->rsi;
+	u8 kind = kind_of(c, r->rdi);
+	long s, err;
+
+	if (kind == K_HIDDEN)
+		return -EBADF;
+	if (kind == K_LIB) {
+		if (cmd == FIOCLEX_ || cmd == FIONCLEX_)
+			RAW3(__NR_fcntl, r->rdi, F_SETFD,
+			     cmd == FIOCLEX_ ? FD_CLOEXEC : 0);
+		return pass_lib(c, r);
+	}
+	if (kind == K_EPOLL && (cmd == FIOCLEX_ || cmd == FIONCLEX_))
+		LIB2(c, __NR_ioctl, r->rdi, cmd);
+	if (is_interface_ioctl(cmd) && is_host_socket(r->rdi)) {
+		/* 2, 2: AF_INET, SOCK_DGRAM */
+		s = LIB3(c, __NR_socket, 2, 2 | O_CLOEXEC, 0);
+		if (s < 0)
+			return s;
+		err = LIB3(c, __NR_ioctl, s, cmd, r->rdx);
+		LIB1(c, __NR_close, s);
+		return err;
+	}
+	return pass(c, r);
+}
+
+/* ------------------------------------------------------------------ */
+/* Data that crosses from one kernel to the other.			*/
+
+static void *io_buffer(struct ctx *c)
+{
+	if (!c->io)
+		c->io = map_memory(IO_SIZE);
+	return c->io;
+}
+
+static bool is_lib(struct ctx *c, u64 fd)
+{
+	return kind_of(c, fd) == K_LIB;
+}
+
+static long any_call(struct ctx *c, long nr, int fd, void *p, u64 n, long off)
+{
+	if (is_lib(c, fd))
+		return lib_call(c, nr, fd, (long)p, n, off, 0, 0);
+	return host_call(nr, fd, (long)p, n, off, 0, 0);
+}
+
+/* Regular file to anything: what is not taken is not consumed. */
+long sys_sendfile(struct ctx *c, struct regs *r)
+{
+	int out = r->rdi, in = r->rsi;
+	u64 left = r->r10, part;
+	long pos, done = 0, n, w;
+	struct stat st;
+	long off;
+
+	if (is_hidden(out) || is_hidden(in))
+		return -EBADF;
+	if (!is_lib(c, out) && !is_lib(c, in))
+		return pass(c, r);
+	if (is_lib(c, out) && is_lib(c, in))
+		return pass_lib(c, r);
+	n = is_lib(c, in) ? LIB2(c, __NR_fstat, in, &st) :
+	    RAW2(__NR_fstat, in, &st);
+	if (n)
+		return n;
+	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+		return -EINVAL;
+	if (r->rdx) {
+		if (get_user(&off, (void *)r->rdx, 8))
+			return -EFAULT;
+		if (off < 0)
+			return -EINVAL;
+		pos = off;
+	} else {
+		pos = any_call(c, __NR_lseek, in, 0, 1 /* SEEK_CUR */, 0);
+		if (pos < 0)
+			return pos;
+	}
+	if (!io_buffer(c))
+		return -ENOMEM;
+	while (left) {
+		part = left < IO_SIZE ? left : IO_SIZE;
+		n = any_call(c, __NR_pread64, in, c->io, part, pos);
+		if (n <= 0) {
+			if (!done)
+				done = n;
+			break;
+		}
+		w = any_call(c, __NR_write, out, c->io, n, 0);
+		if (w <= 0) {
+			if (!done)
+				done = w;
+			break;
+		}
+		pos += w;
+		done += w;
+		left -= w;
+		if (w < n)
+			break;
+	}
+	if (done > 0) {
+		if (!r->rdx)
+			any_call(c, __NR_lseek, in, (void *)pos, 0, 0);
+		else if (put_user((void *)r->rdx, &pos, 8))
+			return -EFAULT;
+	}
+	return done;
+}
+
+#define MSG_PEEK_	2
+#define MSG_DONTWAIT_	0x40
+#define MSG_TRUNC_	0x20
+#define SPLICE_F_NONBLOCK_ 2
+
+
+/* Between a pipe of the host and a socket of the library kernel. */
+long sys_splice(struct ctx *c, struct regs *r)
+{
+	int in = r->rdi, out = r->rdx;
+	u64 len = r->r8 < IO_SIZE ? r->r8 : IO_SIZE;
+	bool nonblock = r->r9 & SPLICE_F_NONBLOCK_;
+	long n, w, err;
+	u64 at;
+
+	if (is_hidden(out) || is_hidden(in))
+		return -EBADF;
+	if (!is_lib(c, out) && !is_lib(c, in))
+		return pass(c, r);
+	if (is_lib(c, out) && is_lib(c, in))
+		return -EINVAL;		/* one must be a pipe */
+	if (r->rsi || r->r10)
+		return -ESPIPE;
+	if (!r->r8)
+		return 0;
+	if (!io_buffer(c))
+		return -ENOMEM;
+	if (is_lib(c, in)) {
+		n = lib_call(c, __NR_recvfrom, in, (long)c->io, len,
+			     MSG_PEEK_ | (nonblock ? MSG_DONTWAIT_ : 0), 0, 0);
+		if (n <= 0)
+			return n;
+		if (n > 4096)
+			n = n > 65536 ? 65536 : n;
+		w = host_call(__NR_write, out, (long)c->io, n, 0, 0, 0);
+		if (w <= 0)
+			return w;
+		/* Exactly what the pipe took. */
+		for (at = 0; at < (u64)w; at += err) {
+			err = LIB4(c, __NR_recvfrom, in, c->io, w - at, 0);
+			if (err <= 0)
+				break;
+		}
+		return w;
+	}
+	n = host_call(__NR_read, in, (long)c->io, len < 65536 ? len : 65536,
+		      0, 0, 0);
+	if (n <= 0)
+		return n;
+	/* The pipe gives nothing back: all of it must go. */
+	for (at = 0; at < (u64)n; at += w) {
+		w = LIB3(c, __NR_write, out, (char *)c->io + at, n - at);
+		if (w == -EAGAIN) {
+			struct { int fd; short e, re; } p = { out, 4, 0 };
+
+			LIB3(c, __NR_poll, &p, 1, -1);
+			w = 0;
+		} else if (w < 0) {
+			return at ? (long)at : w;
+		}
+	}
+	return n;
+}
+
+long sys_tee(struct ctx *c, struct regs *r)
+{
+	if (is_lib(c, r->rdi) || is_lib(c, r->rsi))
+		return -EINVAL;
+	return sys_fd1(c, r);
+}
+
+long sys_vmsplice(struct ctx *c, struct regs *r)
+{
+	if (is_lib(c, r->rdi))
+		return -EBADF;
+	return sys_fd1(c, r);
+}
+
+long sys_copy_file_range(struct ctx *c, struct regs *r)
+{
+	if (is_lib(c, r->rdi) || is_lib(c, r->rdx))
+		return -EINVAL;
+	return sys_fd1(c, r);
+}

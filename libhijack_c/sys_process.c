@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Processes and threads: the host's call paired with the library kernel's.
+ *
+ * Signals are blocked from before the host's call until the child has a
+ * context, a stack for signals and the trap of its own.  A child that shares
+ * our memory (a thread, vfork, posix_spawn) starts on a context that we have
+ * prepared; one with its own memory just returns from the call.
+ */
+#include "fd.h"
+
+#include <linux/sched.h>
+
+#define ARCH_SET_GS	0x1001
+#define PR_SET_SYSCALL_USER_DISPATCH 59
+
+static void own_context_only(struct ctx *c)
+{
+	struct ctx *other;
+
+	for (other = me.all; other; other = other->next)
+		if (other != c)
+			other->state = CTX_FREE;
+	me.threads = 0;
+}
+
+/* The first code of a child on the context that its parent made for it. */
+void clone_child(struct ctx *c)
+{
+	ctx_install(c);
+	if (c->vfork_child || c->new_process)
+		ukl_fork_child(c->th);
+	else
+		ukl_thread_enter(c->th);
+	arm();
+	set_mask(c->mask_tmp);
+}
+
+static void drop_child(struct ctx *child, bool sig, bool files)
+{
+	if (sig)
+		unmap_memory(child->sig, sizeof(*child->sig));
+	if (files)
+		files_put(child->files);
+	if (child->scratch)
+		unmap_memory(child->scratch, child->scratch_size);
+	__atomic_store_n(&child->state, CTX_FREE, __ATOMIC_RELEASE);
+}
+
+static struct ctx *make_child(struct ctx *c, u64 flags, u64 sp)
+{
+	bool own_sig = !(flags & CLONE_SIGHAND);
+	bool own_files = !(flags & CLONE_FILES);
+	struct ctx *child = ctx_new();
+	int i;
+
+	if (!child)
+		return NULL;
+	child->r = c->r;
+	child->r.rax = 0;
+	if (sp)
+		child->r.rsp = sp;
+	child->virt_mask = c->virt_mask;
+	child->nr = c->nr;
+	child->vfork_child = !!(flags & CLONE_VFORK);
+	child->new_process = !(flags & CLONE_THREAD);
+	if (!(flags & CLONE_THREAD))
+		child->alt = c->alt;
+	child->sig = c->sig;
+	child->files = c->files;
+	if (own_sig) {
+		child->sig = map_memory(sizeof(*child->sig));
+		if (!child->sig)
+			goto out;
+		memcpy(child->sig, c->sig, sizeof(*c->sig));
+		child->sig->lock = 0;
+		if (flags & CLONE_CLEAR_SIGHAND)
+			for (i = 0; i < 64; i++)
+				if (child->sig->act[i].handler > 1)
+					child->sig->act[i].handler = 0;
+	}
+	if (own_files) {
+		child->files = files_copy(c->files);
+		if (!child->files) {
+			if (own_sig)
+				unmap_memory(child->sig, sizeof(*child->sig));
+			goto out;
+		}
+	} else {
+		__atomic_fetch_add(&c->files->refs, 1, __ATOMIC_RELAXED);
+	}
+	return child;
+out:
+	child->state = CTX_FREE;
+	return NULL;
+}
+
+/*
+ * @flags as clone3's, without the exit signal; @sp: the child's stack, or 0;
+ * @nr and @args: the host's call.
+ */
+static long engine(struct ctx *c, u64 flags, u64 sp, long nr, long *args)
+{
+	bool vm = flags & CLONE_VM, thread = flags & CLONE_THREAD;
+	u64 lib_flags = flags & (CLONE_FILES | CLONE_FS);
+	struct ukl_thread *record;
+	struct ctx *child = NULL;
+	u64 mask;
+	long pid, err;
+
+	mask = block_all();
+	err = -ERESTARTNOINTR;
+	if (c->pending)
+		goto out;
+	if (vm) {
+		err = -EAGAIN;
+		child = make_child(c, flags, sp);
+		if (!child)
+			goto out;
+		child->mask_tmp = mask;
+	}
+	err = thread ? ukl_thread_prepare(c->th, &record) :
+	      ukl_fork_prepare(c->th, lib_flags, &record);
+	if (err) {
+		err = -EAGAIN;
+		goto drop;
+	}
+	if (vm) {
+		child->th = record;
+		if (thread)
+			me.threads = 1;
+	}
+	pid = host_clone(child, nr, args);
+	if (!pid) {
+		/* The child, in memory of its own. */
+		c->th = record;
+		c->tid = RAW0(__NR_gettid);
+		own_context_only(c);
+		ukl_fork_child(record);
+		if (sp)
+			c->r.rsp = sp;
+		if (flags & CLONE_CLEAR_SIGHAND) {
+			int i;
+
+			for (i = 0; i < 64; i++)
+				if (c->sig->act[i].handler > 1)
+					c->sig->act[i].handler = 0;
+			install(SIGSEGV_);
+			install(SIGBUS_);
+			install(SIGSYS_);
+		}
+		c->sig->lock = 0;
+		arm();
+		set_mask(mask);
+		return 0;
+	}
+	err = pid;
+	if (is_err(pid)) {
+		ukl_abandon(c->th, record);
+		goto drop;
+	}
+	if (!vm)
+		ukl_fork_parent(c->th, record, pid);
+	if (vm && (flags & CLONE_VFORK)) {
+		/* It has gone: nobody else frees what it used. */
+		err = pid;
+		goto drop;
+	}
+	goto out;
+drop:
+	if (child)
+		drop_child(child, !(flags & CLONE_SIGHAND), true);
+out:
+	set_mask(mask);
+	return err;
+}
+
+long sys_fork(struct ctx *c, struct regs *r)
+{
+	long args[6] = { 0 };
+
+	(void)r;
+	return engine(c, 0, 0, __NR_fork, args);
+}
+
+long sys_vfork(struct ctx *c, struct regs *r)
+{
+	/* With clone the child's stack can be ours for a moment. */
+	long args[6] = { CLONE_VM | CLONE_VFORK | 17 /* SIGCHLD */ };
+
+	(void)r;
+	return engine(c, CLONE_VM | CLONE_VFORK, 0, __NR_clone, args);
+}
+
+/* Flags that neither kernel lets pass as they are. */
+static long check_flags(u64 flags)
+{
+	/* A child without our table but with our memory we cannot follow. */
+	if ((flags & CLONE_THREAD) && !(flags & CLONE_FILES))
+		return -EINVAL;
+	return 0;
+}
+
+long sys_clone(struct ctx *c, struct regs *r)
+{
+	long args[6] = { r->rdi, r->rsi, r->rdx, r->r10, r->r8 };
+	u64 flags = r->rdi & 0xffffff00UL;
+	long err = check_flags(flags);
+
+	if (err)
+		return err;
+	if (!(flags & CLONE_VM))
+		args[1] = 0;
+	/* The host's child starts with its stack, and leaves it at once. */
+	return engine(c, flags, r->rsi, __NR_clone, args);
+}
+
+long sys_clone3(struct ctx *c, struct regs *r)
+{
+	union {
+		struct clone_args a;
+		char bytes[256];
+	} u = { 0 };
+	long args[6] = { (long)&u, r->rsi };
+	u64 sp = 0;
+	long err;
+
+	if (r->rsi < CLONE_ARGS_SIZE_VER0 || r->rsi > sizeof(u))
+		return pass(c, r);	/* fails */
+	if (get_user(&u, (void *)r->rdi, r->rsi))
+		return -EFAULT;
+	if ((u.a.flags & CLONE_THREAD) && (u.a.flags & 0x7f))
+		return -EINVAL;
+	err = check_flags(u.a.flags);
+	if (err)
+		return err;
+	if (u.a.stack)
+		sp = u.a.stack + u.a.stack_size;
+	if (!(u.a.flags & CLONE_VM))
+		u.a.stack = u.a.stack_size = 0;
+	return engine(c, u.a.flags, sp, __NR_clone3, args);
+}
+
+/* ------------------------------------------------------------------ */
+/* The end.								*/
+
+long sys_exit(struct ctx *c, struct regs *r)
+{
+	long status = r->rdi;
+	bool keep = c->vfork_child;
+
+	if (c->pending)
+		return -ERESTARTNOINTR;
+	block_all();
+	ukl_thread_exit(c->th);
+	if (!keep) {
+		if (c->io)
+			unmap_memory(c->io, IO_SIZE);
+		files_put(c->files);
+	}
+	host_exit(__NR_exit, status, &c->state, keep ? CTX_USED : CTX_FREE);
+}
+
+long sys_exit_group(struct ctx *c, struct regs *r)
+{
+	if (c->pending)
+		return -ERESTARTNOINTR;
+	block_all();
+	ukl_exit(c->th, r->rdi);
+	__builtin_unreachable();
+}
+
+/* ------------------------------------------------------------------ */
+
+long sys_arch_prctl(struct ctx *c, struct regs *r)
+{
+	/* The context is there. */
+	if (r->rdi == ARCH_SET_GS)
+		return -EPERM;
+	if (r->rdi == 0x1004 /* ARCH_GET_GS */) {
+		u64 zero = 0;
+
+		return put_user((void *)r->rsi, &zero, 8);
+	}
+	return pass(c, r);
+}
+
+long sys_prctl(struct ctx *c, struct regs *r)
+{
+	if (r->rdi == PR_SET_SYSCALL_USER_DISPATCH)
+		return -EINVAL;
+	return pass(c, r);
+}
