@@ -23,6 +23,12 @@ stub_start:
 \name:
 .endm
 
+.macro LABEL name
+	.globl \name
+	.hidden \name
+\name:
+.endm
+
 .macro CALL_REGS
 	mov	%rdi, %rax
 	mov	%rsi, %rdi
@@ -46,13 +52,13 @@ FUNC ukl_hostcall_raw
  */
 FUNC host_call
 	CALL_REGS
-FUNC host_call_check
+LABEL host_call_check
 	cmpl	$0, %gs:CTX_PENDING
 	jne	host_call_abort
-FUNC host_call_insn
+LABEL host_call_insn
 	syscall
 	ret
-FUNC host_call_abort
+LABEL host_call_abort
 	mov	$-513, %rax
 	ret
 
@@ -151,7 +157,7 @@ stub_end:
  */
 FUNC ukl_entry
 	movl	$1, %gs:CTX_IN
-FUNC ukl_entry_in
+LABEL ukl_entry_in
 	mov	%rsp, %gs:CTX_RSP
 	mov	%gs:CTX_TOP, %rsp
 	pushfq
@@ -206,7 +212,7 @@ FUNC ukl_leave
 	RESTORE
 	movl	$0, %gs:CTX_IN
 	jmp	*%rcx
-FUNC ukl_leave_end
+LABEL ukl_leave_end
 	ud2
 
 /*
@@ -217,7 +223,7 @@ FUNC ukl_leave_end
 FUNC ukl_deliver
 	RESTORE
 	syscall
-FUNC ukl_deliver_trap
+LABEL ukl_deliver_trap
 	ud2
 
 /*
@@ -226,7 +232,7 @@ FUNC ukl_deliver_trap
  */
 FUNC copy_user
 	mov	%rdx, %rcx
-FUNC copy_user_insn
+LABEL copy_user_insn
 	rep movsb
 	xor	%eax, %eax
 	ret
