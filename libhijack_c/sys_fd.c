@@ -434,6 +434,24 @@ static int to_host_pid(struct ctx *c, int pid)
 	return pid < 0 ? -a : a;
 }
 
+static long owner_ex(struct ctx *c, int fd, int cmd, u64 user)
+{
+	struct f_owner_ex o = { 0 };
+	long err;
+
+	if (cmd == F_SETOWN_EX) {
+		if (get_user(&o, (void *)user, sizeof(o)))
+			return -EFAULT;
+		o.pid = to_kernel_pid(c, o.pid);
+	}
+	err = LIB3(c, __NR_fcntl, fd, cmd, &o);
+	if (!err && cmd == F_GETOWN_EX) {
+		o.pid = to_host_pid(c, o.pid);
+		err = put_user((void *)user, &o, sizeof(o));
+	}
+	return err;
+}
+
 long sys_fcntl(struct ctx *c, struct regs *r)
 {
 	int fd = r->rdi, cmd = r->rsi;
@@ -461,6 +479,9 @@ long sys_fcntl(struct ctx *c, struct regs *r)
 	case F_SETOWN:
 		return LIB3(c, __NR_fcntl, fd, cmd,
 			    to_kernel_pid(c, r->rdx));
+	case F_SETOWN_EX:
+	case F_GETOWN_EX:
+		return owner_ex(c, fd, cmd, r->rdx);
 	case F_GETOWN:
 		err = LIB3(c, __NR_fcntl, fd, cmd, 0);
 		return is_err(err) ? err : to_host_pid(c, err);

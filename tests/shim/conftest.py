@@ -1,0 +1,50 @@
+"""What the tests of the shim share: the shim, programs, an instance."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+import pytest
+from inside import HERE, SHIM, Inside
+
+from hijack.instance import Instance
+
+
+@pytest.fixture(scope="session")
+def shim() -> Path:
+    """The shim under test: ``UKL_TEST_SHIM``, or what was built last."""
+    path = Path(os.environ.get("UKL_TEST_SHIM", str(SHIM)))
+    assert path.is_file(), f"{path} is missing: ./ukl build makes it"
+    return path
+
+
+@pytest.fixture(scope="session")
+def compiled(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[str], Path]:
+    """Compiles ``tests/shim/NAME.c``, once a session."""
+    where = tmp_path_factory.mktemp("shim-programs")
+
+    def build(name: str) -> Path:
+        target = where / name
+        if not target.exists():
+            line = ["gcc", "-O1", "-Wall", "-D_GNU_SOURCE", "-pthread"]
+            line += ["-Wno-unused-result", "-Wno-infinite-recursion", "-w"]
+            line += [f"-o{target}", str(HERE / f"{name}.c")]
+            subprocess.run(line, check=True)
+        return target
+
+    return build
+
+
+@pytest.fixture
+def inside(shim: Path, tmp_path: Path) -> Generator[Inside, None, None]:
+    """An instance of the test's own; it must live to the end, without a bug."""
+    with Instance.boot(directory=tmp_path / "i", name="shim", keep=True) as instance:
+        yield Inside(instance, shim)
+        assert instance.running, instance.messages()
+        log = instance.log()
+        assert "BUG:" not in log and "WARNING:" not in log, log

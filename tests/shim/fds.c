@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Descriptors: one number space whatever kernel the file is of. */
+#include "same.h"
+
+TEST(lowest_free_number)
+{
+	int i, fd;
+
+	for (i = 0; i < 8; i++) {
+		fd = i % 2 ? socket(AF_INET, SOCK_DGRAM, 0) :
+		     open("/dev/null", O_RDONLY);
+		SHOW(fd);
+	}
+	close(4);
+	close(7);
+	SHOW(socket(AF_INET6, SOCK_STREAM, 0));
+	SHOW(open("/dev/null", O_RDONLY));
+	SHOW(dup(3));
+	SHOW(dup(4));
+	close(3);
+	SHOW(epoll_create1(0));
+	SHOW(socket(AF_NETLINK, SOCK_RAW, 0));
+}
+
+TEST(dup_in_every_direction)
+{
+	int s = MUST(socket(AF_INET, SOCK_STREAM, 0));
+	int f = MUST(open("/dev/zero", O_RDONLY)), type;
+	socklen_t n = sizeof(type);
+	char c = 'x';
+
+	SHOW(dup2(s, 20));
+	SHOW(getsockopt(20, SOL_SOCKET, SO_TYPE, &type, &n));
+	SHOW(type);
+	SHOW(dup2(f, 20));		/* host over library */
+	SHOW(read(20, &c, 1));
+	SHOW(getsockopt(20, SOL_SOCKET, SO_TYPE, &type, &n));
+	SHOW(dup2(s, f));		/* library over host */
+	SHOW(read(f, &c, 1));
+	SHOW(dup2(s, s));
+	SHOW(dup3(s, s, 0));
+	SHOW(dup3(s, 30, O_CLOEXEC));
+	SHOW(fcntl(30, F_GETFD));
+	SHOW(dup3(s, 31, 12345));
+	SHOW(dup2(s, -1));
+	SHOW(dup2(s, 1 << 30));
+	SHOW(dup2(99, s));
+	SHOW(dup(99));
+	close(s);
+	SHOW(getsockopt(30, SOL_SOCKET, SO_TYPE, &type, &n));
+	SHOW(fcntl(30, F_DUPFD, 50));
+	SHOW(fcntl(30, F_DUPFD, 50));
+	SHOW(fcntl(30, F_DUPFD_CLOEXEC, 40));
+	SHOW(fcntl(40, F_GETFD));
+	SHOW(fcntl(40, F_SETFD, 0));
+	SHOW(fcntl(40, F_GETFD));
+	SHOW(fcntl(30, F_DUPFD, -1));
+	SHOW(getsockopt(51, SOL_SOCKET, SO_TYPE, &type, &n));
+}
+
+TEST(closing)
+{
+	int s = MUST(socket(AF_INET, SOCK_DGRAM, 0)), i;
+
+	SHOW(close(s));
+	SHOW(close(s));
+	SHOW(write(s, "x", 1));
+	SHOW(getsockname(s, NULL, NULL));
+	for (i = 0; i < 20; i++)
+		i % 3 ? socket(AF_INET, SOCK_DGRAM, 0) :
+			open("/dev/null", O_WRONLY);
+	SHOW(close_range(5, 8, 0));
+	for (i = 3; i < 12; i++)
+		SHOW(fcntl(i, F_GETFD));
+	SHOW(close_range(9, 10, CLOSE_RANGE_CLOEXEC));
+	for (i = 8; i < 13; i++)
+		SHOW(fcntl(i, F_GETFD));
+	SHOW(close_range(3, ~0U, 0));
+	SHOW(close_range(8, 3, 0));
+	SHOW(close_range(3, 9, 99));
+	SHOW(socket(AF_INET, SOCK_DGRAM, 0));
+	SHOW(open("/dev/null", O_WRONLY));
+	closefrom(3);
+	SHOW(socket(AF_INET, SOCK_DGRAM, 0));
+	for (i = 3; i < 2000; i++)
+		close(i);
+	SHOW(socket(AF_INET, SOCK_DGRAM, 0));
+}
+
+TEST(limit_of_open_files)
+{
+	struct rlimit r = { 16, 4096 };
+	int i, fd, port, l = listener(&port), c;
+
+	c = dial(port);
+	SHOW(setrlimit(RLIMIT_NOFILE, &r));
+	for (i = 0; i < 20; i++) {
+		fd = i % 2 ? socket(AF_INET, SOCK_DGRAM, 0) : dup(0);
+		if (fd < 0)
+			break;
+	}
+	SHOW(i);
+	SHOW(socket(AF_INET, SOCK_STREAM, 0));
+	SHOW(open("/dev/null", O_RDONLY));
+	SHOW(accept(l, NULL, NULL));
+	SHOW(dup(l));
+	SHOW(fcntl(c, F_DUPFD, 16));
+	SHOW(dup2(l, 16));
+	SHOW(epoll_create1(0));
+	close(9);
+	SHOW(socket(AF_INET, SOCK_STREAM, 0));
+	r.rlim_cur = 1000;
+	SHOW(setrlimit(RLIMIT_NOFILE, &r));
+	SHOW(dup2(l, 999));
+	SHOW(dup2(l, 1000));
+}
+
+TEST(flags)
+{
+	int s = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
+		       0), on = 1;
+	char c;
+
+	SHOW(fcntl(s, F_GETFD));
+	SHOW(fcntl(s, F_GETFL) & O_NONBLOCK);
+	SHOW(fcntl(s, F_SETFL, 0));
+	SHOW(fcntl(s, F_GETFL) & (O_NONBLOCK | O_ACCMODE));
+	SHOW(ioctl(s, FIONBIO, &on));
+	SHOW(fcntl(s, F_GETFL) & (O_NONBLOCK | O_ACCMODE));
+	SHOW(recv(s, &c, 1, 0));
+	SHOW(ioctl(s, FIONCLEX));
+	SHOW(fcntl(s, F_GETFD));
+	SHOW(ioctl(s, FIOCLEX));
+	SHOW(fcntl(s, F_GETFD));
+	SHOW(fcntl(s, F_SETFD, 0));
+	SHOW(fcntl(s, F_GETFD));
+	SHOW(ioctl(s, 0x1234, &on));
+	SHOW(ioctl(s, TCGETS, &on));
+	SHOW(fcntl(s, 4242));
+	SHOW(fcntl(s, F_SETOWN, getpid()));
+	SHOW(fcntl(s, F_GETOWN) == getpid());
+	SHOW(lseek(s, 0, SEEK_CUR));
+	SHOW(ftruncate(s, 0));
+	SHOW(fsync(s));
+	SHOW(pread(s, &c, 1, 0));
+	SHOW(fchdir(s));
+	SHOW(isatty(s));
+}
+
+TEST(what_stat_says)
+{
+	struct stat st;
+	char path[64], what[64];
+	int s = socket(AF_INET, SOCK_STREAM, 0), fd;
+	long n;
+
+	SHOW(fstat(s, &st));
+	SHOW(S_ISSOCK(st.st_mode));
+	SHOW(fstatat(s, "", &st, AT_EMPTY_PATH));
+	SHOW(S_ISSOCK(st.st_mode));
+	SHOW(fstatat(s, "x", &st, 0));
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", s);
+	fd = open(path, O_RDONLY);
+	SHOW(fd);
+	n = readlink(path, what, sizeof(what) - 1);
+	what[n > 0 ? n : 0] = 0;
+	printf("%.8s\n", what);
+	SHOW(stat(path, &st));
+	SHOW(S_ISSOCK(st.st_mode));
+}
+
+TEST(splice_and_sendfile)
+{
+	static char data[300000], got[300000];
+	int fd[2], p[2], f = open("/tmp", O_TMPFILE | O_RDWR, 0600);
+	long i, n, total;
+	off_t off = 100;
+	pid_t child;
+
+	for (i = 0; i < (long)sizeof(data); i++)
+		data[i] = i * 7 + i / 256;
+	MUST(write(f, data, sizeof(data)));
+	pair(fd);
+	MUST(pipe(p));
+	child = fork();
+	if (!child) {
+		for (total = 0; total < 200000; total += n) {
+			n = sendfile(fd[0], f, &off, 200000 - total);
+			if (n <= 0)
+				_exit(1);
+		}
+		_exit(off != 200100);
+	}
+	for (total = 0; total < 200000; total += n)
+		n = MUST(read(fd[1], got + total, sizeof(got)));
+	SHOW(total);
+	SHOW(memcmp(data + 100, got, total));
+	reap(child);
+	lseek(f, 10, SEEK_SET);
+	SHOW(sendfile(fd[0], f, NULL, 1000));
+	SHOW(lseek(f, 0, SEEK_CUR));
+	SHOW(recv(fd[1], got, 1000, MSG_WAITALL));
+	SHOW(memcmp(data + 10, got, 1000));
+	off = -1;
+	SHOW(sendfile(fd[0], f, &off, 10));
+	off = sizeof(data);
+	SHOW(sendfile(fd[0], f, &off, 10));
+	SHOW(sendfile(fd[0], f, (void *)8, 10));
+	SHOW(sendfile(fd[0], fd[1], NULL, 10));
+	SHOW(sendfile(f, fd[0], NULL, 10));
+	SHOW(sendfile(fd[0], 99, NULL, 10));
+
+	SHOW(write(fd[0], "spliced", 7));
+	SHOW(splice(fd[1], NULL, p[1], NULL, 100, 0));
+	SHOW(read(p[0], got, 100));
+	SHOW(memcmp(got, "spliced", 7));
+	SHOW(write(p[1], "back", 4));
+	SHOW(splice(p[0], NULL, fd[0], NULL, 100, 0));
+	SHOW(read(fd[1], got, 100));
+	SHOW(memcmp(got, "back", 4));
+	SHOW(splice(fd[0], NULL, fd[1], NULL, 100, 0));
+	SHOW(splice(fd[0], &off, p[1], NULL, 100, 0));
+	SHOW(splice(fd[1], NULL, p[1], NULL, 100, SPLICE_F_NONBLOCK));
+	SHOW(tee(fd[0], p[1], 10, 0));
+	SHOW(copy_file_range(f, NULL, fd[0], NULL, 10, 0));
+}
+
+TEST(unix_sockets_stay_on_the_host)
+{
+	int u[2], f = open("/dev/null", O_RDONLY), got = -1;
+	char buf[CMSG_SPACE(sizeof(int))] = { 0 }, c = 'x';
+	struct iovec iov = { &c, 1 };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1,
+			    .msg_control = buf,
+			    .msg_controllen = sizeof(buf) };
+	struct cmsghdr *h = CMSG_FIRSTHDR(&m);
+
+	SHOW(socketpair(AF_UNIX, SOCK_STREAM, 0, u));
+	h->cmsg_level = SOL_SOCKET;
+	h->cmsg_type = SCM_RIGHTS;
+	h->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(h), &f, sizeof(f));
+	SHOW(sendmsg(u[0], &m, 0));
+	SHOW(recvmsg(u[1], &m, 0));
+	memcpy(&got, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof(got));
+	SHOW(got);
+	SHOW(read(got, &c, 1));
+	SHOW(socketpair(AF_INET, SOCK_STREAM, 0, u));
+}

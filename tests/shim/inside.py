@@ -1,0 +1,90 @@
+"""Runs programs in an instance through the shim, and on the host to compare."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from hijack import paths
+from hijack.instance import Instance
+
+HERE = Path(__file__).resolve().parent
+SHIM = (
+    paths.meson_directory(paths.checkout_root()) / "libhijack_c" / "libukl-hijack.so"
+)
+SECONDS = 30.0
+
+# A network of its own, as an instance has: nothing but a loopback that is up.
+ALONE = ["unshare", *(() if os.geteuid() == 0 else ("-r",)), "-n", "sh", "-c"]
+ALONE_UP = 'ip link set lo up && exec "$@"'
+
+
+class Inside:
+    """Runs programs in one instance, through the preloaded shim."""
+
+    def __init__(self, instance: Instance, shim: Path) -> None:
+        self.instance = instance
+        self.shim = shim
+
+    def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The environment that makes a program one of the instance's."""
+        given = {k: v for k, v in os.environ.items() if not k.startswith("LD_")}
+        given |= {
+            "LD_PRELOAD": str(self.shim),
+            "UKL_INSTANCE": str(self.instance.directory),
+        }
+        return given | dict(extra or {})
+
+    def run(
+        self,
+        *line: object,
+        seconds: float = SECONDS,
+        extra: Mapping[str, str] | None = None,
+        given: str = "",
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs a command to its end; it is killed after ``seconds``."""
+        return subprocess.run(
+            [str(word) for word in line],
+            env=self.environment(extra),
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+            errors="replace",
+        )
+
+    def start(self, *line: object, log: Path) -> subprocess.Popen[bytes]:
+        """Starts a server; its output goes to ``log``."""
+        with log.open("wb") as stream:
+            return subprocess.Popen(
+                [str(word) for word in line],
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+
+def on_host(
+    *line: object, seconds: float = SECONDS
+) -> subprocess.CompletedProcess[str]:
+    """Runs a command on the host, in a network namespace of its own."""
+    return subprocess.run(
+        [*ALONE, ALONE_UP, "sh", *(str(word) for word in line)],
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+        errors="replace",
+    )
+
+
+def need(*programs: str) -> None:
+    """Fails, and says which programs are missing: ./ukl-test installs them."""
+    missing = [name for name in programs if shutil.which(name) is None]
+    assert not missing, f"not installed: {' '.join(missing)} (./ukl-test installs it)"
