@@ -52,7 +52,7 @@ static const sys_fn table[TABLE_SIZE] = {
 	/* Both kernels at once. */
 	CALL(sendfile, sys_sendfile), CALL(splice, sys_splice),
 	CALL(tee, sys_tee), CALL(vmsplice, sys_vmsplice),
-	CALL(copy_file_range, sys_copy_file_range),
+	CALL(copy_file_range, sys_copy_file_range), CALL(mmap, sys_mmap),
 	/* Sockets. */
 	CALL(socket, sys_socket), CALL(accept, sys_accept),
 	CALL(accept4, sys_accept), CALL(bind, sys_fd1),

@@ -43,6 +43,7 @@ long sys_sendfile(struct ctx *c, struct regs *r);
 long sys_splice(struct ctx *c, struct regs *r);
 long sys_tee(struct ctx *c, struct regs *r);
 long sys_copy_file_range(struct ctx *c, struct regs *r);
+long sys_mmap(struct ctx *c, struct regs *r);
 long sys_vmsplice(struct ctx *c, struct regs *r);
 
 /* sys_socket.c */

@@ -94,8 +94,12 @@ long sys_epoll_ctl(struct ctx *c, struct regs *r)
 		return -EBADF;
 	if (kind == K_LIB)
 		return pass_lib(c, r);	/* not an epoll: it says so */
-	if (kind != K_EPOLL)
-		return pass(c, r);
+	if (kind != K_EPOLL) {
+		if (target == K_HOST)
+			return pass(c, r);
+		err = RAW2(__NR_fcntl, r->rdi, 1 /* F_GETFD */);
+		return err < 0 ? err : -EINVAL;
+	}
 	if (target == K_LIB) {
 		use(c, r->rdi, EP_LIB);
 		return pass_lib(c, r);

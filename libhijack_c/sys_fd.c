@@ -218,10 +218,12 @@ void files_from_kernel(struct ctx *c)
 /*
  * Moves the library kernel's file @k to the number @to, whose placeholder we
  * have.  Somebody else's file may be on its way through that number; it will
- * go, if we do not stand in its way ourselves.
+ * go, if we do not stand in its way ourselves.  Negative, and @k still there
+ * in *@at: it has not gone for too long.
  */
-long lib_to(struct ctx *c, long k, long to, bool cloexec)
+static long try_move(struct ctx *c, long k, long to, bool cloexec, long *at)
 {
+	unsigned int patience = 200;
 	long n;
 
 	while (k != to) {
@@ -231,16 +233,31 @@ long lib_to(struct ctx *c, long k, long to, bool cloexec)
 		if (n < 0)
 			return n;
 		k = n;
-		if (k != to)
-			RAW0(__NR_sched_yield);
+		if (k == to)
+			break;
+		if (!patience--) {
+			*at = k;
+			return -EBUSY;
+		}
+		RAW0(__NR_sched_yield);
 	}
 	return to;
+}
+
+/* Moves @k to @to, or closes it. */
+long lib_to(struct ctx *c, long k, long to, bool cloexec)
+{
+	long at, err = try_move(c, k, to, cloexec, &at);
+
+	if (err == -EBUSY)
+		LIB1(c, __NR_close, at);
+	return err;
 }
 
 /* Gives the library kernel's new file @k its number. */
 long place(struct ctx *c, long k, bool cloexec)
 {
-	long p, err;
+	long p, q, err;
 
 	if (k < 0)
 		return k;
@@ -250,7 +267,17 @@ long place(struct ctx *c, long k, bool cloexec)
 		LIB1(c, __NR_close, k);
 		return p;
 	}
-	err = lib_to(c, k, p, cloexec);
+	while ((err = try_move(c, k, p, cloexec, &k)) == -EBUSY) {
+		/* A call that waits holds that number: take the next. */
+		q = RAW3(__NR_fcntl, me.anchor,
+			 cloexec ? F_DUPFD_CLOEXEC_ : F_DUPFD, p + 1);
+		RAW1(__NR_close, p);
+		if (is_err(q)) {
+			LIB1(c, __NR_close, k);
+			return q;
+		}
+		p = q;
+	}
 	if (err < 0) {
 		RAW1(__NR_close, p);
 		return err;
@@ -616,9 +643,6 @@ long sys_sendfile(struct ctx *c, struct regs *r)
 }
 
 #define MSG_PEEK_	2
-#define MSG_DONTWAIT_	0x40
-#define MSG_TRUNC_	0x20
-#define SPLICE_F_NONBLOCK_ 2
 
 
 /* Between a pipe of the host and a socket of the library kernel. */
@@ -626,7 +650,6 @@ long sys_splice(struct ctx *c, struct regs *r)
 {
 	int in = r->rdi, out = r->rdx;
 	u64 len = r->r8 < IO_SIZE ? r->r8 : IO_SIZE;
-	bool nonblock = r->r9 & SPLICE_F_NONBLOCK_;
 	long n, w, err;
 	u64 at;
 
@@ -636,19 +659,19 @@ long sys_splice(struct ctx *c, struct regs *r)
 		return pass(c, r);
 	if (is_lib(c, out) && is_lib(c, in))
 		return -EINVAL;		/* one must be a pipe */
+	if (is_lib(c, in) ? r->r10 : r->rsi)
+		return -ESPIPE;		/* the pipe */
 	if (r->rsi || r->r10)
-		return -ESPIPE;
+		return -EINVAL;		/* the socket */
 	if (!r->r8)
 		return 0;
 	if (!io_buffer(c))
 		return -ENOMEM;
 	if (is_lib(c, in)) {
 		n = lib_call(c, __NR_recvfrom, in, (long)c->io, len,
-			     MSG_PEEK_ | (nonblock ? MSG_DONTWAIT_ : 0), 0, 0);
+			     MSG_PEEK_, 0, 0);
 		if (n <= 0)
 			return n;
-		if (n > 4096)
-			n = n > 65536 ? 65536 : n;
 		w = host_call(__NR_write, out, (long)c->io, n, 0, 0, 0);
 		if (w <= 0)
 			return w;
@@ -698,4 +721,59 @@ long sys_copy_file_range(struct ctx *c, struct regs *r)
 	if (is_lib(c, r->rdi) || is_lib(c, r->rdx))
 		return -EINVAL;
 	return sys_fd1(c, r);
+}
+
+/* ------------------------------------------------------------------ */
+
+#define MAX_BLOCKS	4096
+#define MAP_SHARED_	0x01
+#define MAP_FIXED_	0x10
+#define MAP_ANONYMOUS_	0x20
+
+/*
+ * The ring of a packet socket: its blocks lie in the instance's memory, and
+ * are mapped one behind the other where the program wants them.
+ */
+static long map_ring(struct ctx *c, struct regs *r)
+{
+	u64 *block = io_buffer(c);
+	u64 size, at;
+	long n, i, p;
+
+	if (!block)
+		return -ENOMEM;
+	n = LIB3(c, UKL_SYS_PACKET_RING, r->r8, block, MAX_BLOCKS);
+	if (n <= 0 || !(r->r10 & MAP_SHARED_) || r->r9 || r->rsi % n)
+		return n == -EBADF ? n : -ENODEV;
+	size = r->rsi / n;
+	if (size % PAGE)
+		return -EINVAL;
+	/* The range first, whole. */
+	p = RAW6(__NR_mmap, r->rdi, r->rsi, 0, r->r10 | MAP_ANONYMOUS_, -1, 0);
+	if (is_err(p))
+		return p;
+	for (i = 0; i < n; i++) {
+		at = p + i * size;
+		at = RAW6(__NR_mmap, at, size, r->rdx,
+			  MAP_SHARED_ | MAP_FIXED_, me.kernel.memory,
+			  block[i] - UKL_BASE);
+		if (is_err(at)) {
+			RAW2(__NR_munmap, p, r->rsi);
+			return at;
+		}
+	}
+	return p;
+}
+
+long sys_mmap(struct ctx *c, struct regs *r)
+{
+	if (r->r10 & MAP_ANONYMOUS_)
+		return pass(c, r);
+	switch (kind_of(c, r->r8)) {
+	case K_HIDDEN:
+		return -EBADF;
+	case K_LIB:
+		return map_ring(c, r);
+	}
+	return pass(c, r);
 }

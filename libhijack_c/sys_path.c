@@ -47,6 +47,34 @@ enum where {
 	IN_INSTANCE,		/* a file of the host: *path */
 };
 
+/* The number that a path in /proc/self/fd or /dev/fd names; -1. */
+static long fd_of(const char *p)
+{
+	u64 n;
+	const char *q;
+
+	while (*p == '/')
+		p++;
+	if (*p < '0' || *p > '9')
+		return -1;
+	n = num_parse(p);
+	for (q = p; *q >= '0' && *q <= '9'; q++)
+		;
+	return *q || n >= MAX_FD ? -1 : (long)n;
+}
+
+/* Such a path for a file of the library kernel: the same there. */
+static bool through_fd(struct ctx *c, const char *p, char *buf)
+{
+	long fd = p ? fd_of(p) : -1;
+
+	if (fd < 0 || kind_of(c, fd) != K_LIB)
+		return false;
+	num_put(str_put(buf, buf + PATH_SIZE, "/proc/self/fd/"),
+		buf + PATH_SIZE, fd);
+	return true;
+}
+
 static const char *const views[] = {
 	"/etc/resolv.conf", "/etc/hosts", "/etc/hostname",
 };
@@ -75,13 +103,19 @@ static enum where look(struct ctx *c, char *path, char *buf)
 			str_put(str_put(buf, end, "/proc/sys/net"), end, q);
 			return IN_KERNEL;
 		}
-		q = own_proc(c, p);
-		q = q ? component(q, "net") : NULL;
+		p = own_proc(c, p);
+		if (p && through_fd(c, component(p, "fd"), buf))
+			return IN_KERNEL;
+		q = p ? component(p, "net") : NULL;
 		if (!q)
 			return ON_HOST;
 		str_put(str_put(buf, end, "/proc/net"), end, q);
 		return IN_KERNEL;
 	}
+	p = component(path, "dev");
+	if (p)
+		return through_fd(c, component(p, "fd"), buf) ? IN_KERNEL :
+		       ON_HOST;
 	p = component(path, "sys");
 	if (p) {
 		q = component(p, "class");
@@ -113,7 +147,7 @@ static enum where look(struct ctx *c, char *path, char *buf)
 static bool may_matter(const char *p)
 {
 	return p[0] == '/' && (p[1] == 'p' || p[1] == 's' || p[1] == 'e' ||
-			       p[1] == '/' || p[1] == '.');
+			       p[1] == 'd' || p[1] == '/' || p[1] == '.');
 }
 
 static enum where look_user(struct ctx *c, u64 user, char *path, char *buf)

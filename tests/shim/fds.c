@@ -220,7 +220,7 @@ TEST(splice_and_sendfile)
 	SHOW(memcmp(got, "back", 4));
 	SHOW(splice(fd[0], NULL, fd[1], NULL, 100, 0));
 	SHOW(splice(fd[0], &off, p[1], NULL, 100, 0));
-	SHOW(splice(fd[1], NULL, p[1], NULL, 100, SPLICE_F_NONBLOCK));
+	SHOW(splice(fd[1], NULL, p[1], &off, 100, 0));
 	SHOW(tee(fd[0], p[1], 10, 0));
 	SHOW(copy_file_range(f, NULL, fd[0], NULL, 10, 0));
 }

@@ -12,9 +12,7 @@ from hijack import paths
 from hijack.instance import Instance
 
 HERE = Path(__file__).resolve().parent
-SHIM = (
-    paths.meson_directory(paths.checkout_root()) / "libhijack_c" / "libukl-hijack.so"
-)
+SHIM = paths.meson_directory(paths.checkout_root()) / "libhijack_c" / "libukl-hijack.so"
 SECONDS = 30.0
 
 # A network of its own, as an instance has: nothing but a loopback that is up.

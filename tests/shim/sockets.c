@@ -54,8 +54,7 @@ TEST(stream)
 	SHOW(connect(c, (void *)&a, sizeof(a)));
 	SHOW(connect(c, (void *)&a, 3));
 	SHOW(shutdown(c, SHUT_RD));
-	SHOW(listen(l, 5));
-	SHOW(accept(c, NULL, NULL));
+	SHOW(listen(99, 5));
 	SHOW(send(c, "x", 1, MSG_NOSIGNAL));
 }
 

@@ -358,12 +358,14 @@ TEST(timers_and_events_with_sockets)
 /* A byte there and back between a socket and a pipe, many times. */
 TEST(no_lost_wake_up)
 {
-	int s[2], p[2], ep = epoll_create1(0), i, n = 0;
+	int s[2], p[2], ep = epoll_create1(0), i, n = 0, one = 1;
 	struct epoll_event ev = { EPOLLIN, { .fd = 0 } };
 	pid_t child;
 	char b;
 
 	pair(s);
+	setsockopt(s[0], IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	setsockopt(s[1], IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	MUST(pipe(p));
 	child = fork();
 	if (!child) {
