@@ -267,6 +267,7 @@ start(int argc, char **argv, char **given)
 		attach_again(c, w.state);
 	else
 		attach(c);
+	trace_start(c);
 	c->virt_mask = mask & VIRTUAL_MASK;
 	arm();
 	c->in = 0;

@@ -120,6 +120,7 @@ struct ctx {
 	void *io;		/* IO_SIZE bytes, once needed */
 	u32 tid;
 	u32 traps;
+	u32 lib_used;		/* the library kernel was asked */
 };
 
 _Static_assert(offsetof(struct ctx, in) == CTX_IN, "layout");
@@ -241,6 +242,11 @@ long pass_lib(struct ctx *c, struct regs *r);
 /* entry_trap.c */
 void arm(void);
 void catch_traps(void);
+
+/* trace.c */
+void trace_start(struct ctx *c);
+bool tracing(void);
+void trace_call(struct ctx *c, u64 nr, const u64 *a, const long *ret);
 
 /* rewrite.c */
 void rewrite(u64 site, u64 nr);
