@@ -115,6 +115,23 @@ static bool again(struct ctx *c, long ret)
 	return !c->pending;
 }
 
+static long traced(struct ctx *c, struct regs *r, sys_fn fn)
+{
+	const u64 a[6] = { r->rdi, r->rsi, r->rdx, r->r10, r->r8, r->r9 };
+	u64 nr = r->rax;
+	long ret;
+
+	c->lib_used = 0;
+	/* These do not come back. */
+	if (nr == __NR_exit || nr == __NR_exit_group ||
+	    nr == __NR_rt_sigreturn || nr == __NR_execve ||
+	    nr == __NR_execveat)
+		trace_call(c, nr, a, NULL);
+	ret = fn ? fn(c, r) : pass(c, r);
+	trace_call(c, nr, a, &ret);
+	return ret;
+}
+
 void dispatch(struct ctx *c)
 {
 	struct regs *r = &c->r;
@@ -123,7 +140,10 @@ void dispatch(struct ctx *c)
 	long ret;
 
 	c->nr = nr;
-	ret = fn ? fn(c, r) : pass(c, r);
+	if (unlikely(tracing()))
+		ret = traced(c, r, fn);
+	else
+		ret = fn ? fn(c, r) : pass(c, r);
 	if (unlikely(ret <= -ERESTARTSYS && ret >= -ERESTART_RESTARTBLOCK)) {
 		if (again(c, ret)) {
 			r->rcx -= 2;

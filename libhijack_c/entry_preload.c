@@ -129,6 +129,11 @@ static void take_words(char **env, struct words *w)
 			copy_text(me.trace, sizeof(me.trace), v);
 			continue;
 		}
+		v = value_of(*from, "UKL_REWRITE");
+		if (v) {
+			copy_text(me.rewrite, sizeof(me.rewrite), v);
+			continue;
+		}
 		v = value_of(*from, "LD_PRELOAD");
 		if (v && !me.shim[0]) {
 			rest = (char *)v;
@@ -262,6 +267,7 @@ start(int argc, char **argv, char **given)
 		attach_again(c, w.state);
 	else
 		attach(c);
+	trace_start(c);
 	c->virt_mask = mask & VIRTUAL_MASK;
 	arm();
 	c->in = 0;

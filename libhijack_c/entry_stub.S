@@ -149,6 +149,13 @@ FUNC sig_enter
 	.balign 4096, 0xcc
 stub_end:
 
+/* What rewritten sites jump to; see rewrite.c. */
+	.globl slots, slots_end
+	.hidden slots, slots_end
+slots:
+	.fill 65536, 1, 0xcc
+slots_end:
+
 	.text
 
 /*

@@ -38,7 +38,10 @@ long lib_raw(struct ctx *c, long nr, long a, long b, long c_, long d, long e,
 	     long f)
 {
 	const long args[6] = { a, b, c_, d, e, f };
-	long ret = ukl_head()->syscall(c->th, nr, args);
+	long ret;
+
+	c->lib_used = 1;
+	ret = ukl_head()->syscall(c->th, nr, args);
 
 	if (unlikely(ret == -EOWNERDEAD || ret == -ESRCH) &&
 	    (ukl_head()->shared->dead || c->th->state != UKL_TH_LIVE))
@@ -54,6 +57,7 @@ long lib_call(struct ctx *c, long nr, long a, long b, long c_, long d, long e,
 	struct ukl_thread *th = c->th;
 	long ret;
 
+	c->lib_used = 1;
 	*(volatile u32 *)&th->in_call = 1;
 	if (unlikely(*(volatile u32 *)&c->pending)) {
 		*(volatile u32 *)&th->in_call = 0;

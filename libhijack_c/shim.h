@@ -120,6 +120,7 @@ struct ctx {
 	void *io;		/* IO_SIZE bytes, once needed */
 	u32 tid;
 	u32 traps;
+	u32 lib_used;		/* the library kernel was asked */
 };
 
 _Static_assert(offsetof(struct ctx, in) == CTX_IN, "layout");
@@ -139,6 +140,7 @@ struct process {
 	char instance[256];		/* its directory */
 	char shim[512];			/* our own path, for LD_PRELOAD */
 	char trace[256];		/* what UKL_TRACE said */
+	char rewrite[8];		/* UKL_REWRITE: now, off, or nothing */
 	u8 *ep_shared;			/* see sys_epoll.c */
 	u32 threads;			/* that the process has */
 };
@@ -240,6 +242,16 @@ long pass_lib(struct ctx *c, struct regs *r);
 /* entry_trap.c */
 void arm(void);
 void catch_traps(void);
+
+/* trace.c */
+void trace_start(struct ctx *c);
+bool tracing(void);
+void trace_call(struct ctx *c, u64 nr, const u64 *a, const long *ret);
+
+/* rewrite.c */
+void rewrite(u64 site, u64 nr);
+void rewrite_after_fork(void);
+u64 slot_to_site(u64 ip);
 
 /* entry_preload.c */
 struct ctx *ctx_new(void);

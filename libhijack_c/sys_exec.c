@@ -190,7 +190,8 @@ static long environment(struct ctx *c, u64 user, int state)
 		get_user_string(text, (char *)q, sizeof(text) - 1);
 		if (is_word(text, "LD_PRELOAD") ||
 		    is_word(text, "UKL_INSTANCE") ||
-		    is_word(text, "UKL_STATE") || is_word(text, "UKL_TRACE"))
+		    is_word(text, "UKL_STATE") ||
+		    is_word(text, "UKL_REWRITE") || is_word(text, "UKL_TRACE"))
 			continue;
 		list[at++] = q;
 	}
@@ -210,6 +211,10 @@ static long environment(struct ctx *c, u64 user, int state)
 	if (me.trace[0]) {
 		list[at++] = (u64)++p;
 		p = str_put(str_put(p, end, "UKL_TRACE="), end, me.trace);
+	}
+	if (me.rewrite[0]) {
+		list[at++] = (u64)++p;
+		p = str_put(str_put(p, end, "UKL_REWRITE="), end, me.rewrite);
 	}
 	list[at] = 0;
 	return 0;

@@ -22,6 +22,7 @@ static void own_context_only(struct ctx *c)
 		if (other != c)
 			other->state = CTX_FREE;
 	me.threads = 0;
+	rewrite_after_fork();
 }
 
 /* The first code of a child on the context that its parent made for it. */

@@ -17,6 +17,7 @@ static bool wanted(int family, int protocol)
 	case AF_VSOCK:
 	case AF_BLUETOOTH:
 	case AF_NFC:
+	case AF_ALG:	/* no network; there it wants pages of the program */
 		return false;
 	case AF_NETLINK:
 		switch (protocol) {

@@ -47,4 +47,5 @@ def inside(shim: Path, tmp_path: Path) -> Generator[Inside, None, None]:
         yield Inside(instance, shim)
         assert instance.running, instance.messages()
         log = instance.log()
-        assert "BUG:" not in log and "WARNING:" not in log, log
+        assert "BUG:" not in log, log
+        assert "WARNING:" not in log, log

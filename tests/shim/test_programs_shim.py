@@ -173,7 +173,8 @@ def test_redis_with_bgsave(inside: Inside, start: Start, tmp_path: Path) -> None
     until(lambda: "rdb_bgsave_in_progress:0" in cli("info", "persistence"))
     assert "rdb_last_bgsave_status:ok" in cli("info", "persistence")
     assert cli("get", "key") == "value"
-    assert int(saved) > 0 and (tmp_path / "dump.rdb").stat().st_size > 50
+    assert int(saved) > 0
+    assert (tmp_path / "dump.rdb").stat().st_size > 50
 
 
 def test_iperf3(inside: Inside, start: Start) -> None:

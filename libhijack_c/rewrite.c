@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Sites that trap often are rewritten: a jump to a slot in place of the trap.
+ *
+ * Theory of operation.  Only one instruction of at least five bytes that
+ * stands before the system call is overwritten, by a five-byte jump that
+ * starts where it started.  Everything behind it stays as it is, so a jump to
+ * any instruction, a thread that runs there and a return address behind the
+ * system call all remain valid, and nobody needs to know who jumps where.
+ * The slot holds a copy of the instructions up to the call, puts the address
+ * behind the call into rcx as the call would, and goes to the entry.
+ *
+ * Three forms, in glibc and nearly everywhere:
+ *
+ *	mov $number, %eax; syscall
+ *	cmpb $0, variable(%rip); je; xor %eax, %eax; syscall	(read)
+ *	mov 0x10(%rsp), %rsi; mov %eax, %r8d; mov 8(%rsp), %edi;
+ *		xor %eax, %eax; syscall		(read with threads)
+ *
+ * All others go on to trap.  A process begins when it has trapped HOT times,
+ * since short-lived ones would pay more than they gain; UKL_REWRITE says "now"
+ * or "off" instead, for tests and comparisons.
+ */
+#include "shim.h"
+#include "signal_frame.h"
+
+#include <fcntl.h>
+#include <linux/mman.h>
+
+#define HOT		400
+#define SLOT		64
+#define HEAD_MAX	16
+#define RANGES		32
+
+struct slot {
+	u64 site;		/* of the system call */
+	u8 code[SLOT - 12];
+	u8 form;
+	u8 call;		/* offset in code[] where the site is reached */
+	u8 spare[2];
+};
+
+_Static_assert(sizeof(struct slot) == SLOT, "slot");
+
+extern struct slot slots[] __attribute__((visibility("hidden")));
+extern struct slot slots_end[] __attribute__((visibility("hidden")));
+
+static struct {
+	u64 traps;
+	u32 lock;
+	u32 off;		/* cannot be done here */
+	u32 used;		/* slots */
+	u32 n;			/* ranges; read once */
+	struct { u64 from, to; } range[RANGES];
+} rw;
+
+/* Text that stays where it is: mapped from a file when we looked. */
+static void find_ranges(void)
+{
+	static char buf[32768];
+	long fd, n, got = 0;
+	char *p, *line;
+	u64 v[2];
+	int i;
+
+	fd = RAW4(__NR_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY, 0);
+	if (fd < 0)
+		return;
+	while (got < (long)sizeof(buf) - 1 &&
+	       (n = RAW3(__NR_read, fd, buf + got, sizeof(buf) - 1 - got)) > 0)
+		got += n;
+	RAW1(__NR_close, fd);
+	buf[got] = 0;
+	for (line = buf; *line && rw.n < RANGES; line = p + 1) {
+		for (p = line; *p && *p != '\n'; p++)
+			;
+		if (!*p)
+			break;
+		*p = 0;
+		for (i = 0; i < 2; i++, line++)
+			for (v[i] = 0; *line != '-' && *line != ' '; line++)
+				v[i] = v[i] * 16 +
+				       (*line <= '9' ? *line - '0' :
+					*line - 'a' + 10);
+		if (!str_starts(line, "r-xp"))
+			continue;
+		while (*line && *line != '/')
+			line++;
+		if (!*line || ((u64)stub_start >= v[0] &&
+			       (u64)stub_start < v[1]))
+			continue;
+		rw.range[rw.n].from = v[0];
+		rw.range[rw.n++].to = v[1];
+	}
+}
+
+static bool in_range(u64 from, u64 to)
+{
+	u32 i;
+
+	for (i = 0; i < rw.n; i++)
+		if (from >= rw.range[i].from && to <= rw.range[i].to)
+			return true;
+	return false;
+}
+
+static u8 *put32(u8 *p, u64 v)
+{
+	*(u32 *)p = v;
+	return p + 4;
+}
+
+/* A jump, call or load whose last four bytes are relative to its end. */
+static u8 *put_rel(u8 *p, u8 *real, const char *op, int n, u64 target)
+{
+	while (n--) {
+		*p++ = *op++;
+		real++;
+	}
+	return put32(p, target - ((u64)real + 4));
+}
+
+static bool near(u64 a, u64 b)
+{
+	long d = a - b;
+
+	return d < 0x7ff00000L && d > -0x7ff00000L;
+}
+
+/*
+ * Writes the slot's code for the call at @site, the bytes before which are
+ * @b[0 … HEAD_MAX).  Returns how many of these it has copied, which is where
+ * the jump goes; 0: none of the forms.
+ */
+static int compose(struct slot *s, struct slot *real, u64 site, const u8 *b,
+		   u64 nr)
+{
+	const u8 *end = b + HEAD_MAX;
+	u8 *p = s->code;
+	int head;
+	u64 at;
+	int i;
+
+#define REAL	(real->code + (p - s->code))
+	if (end[-5] == 0xb8 && (end[-6] & 0xf0) != 0x40 &&
+	    *(u32 *)(end - 4) == nr) {
+		head = 5;
+		s->form = 1;
+		for (i = 0; i < head; i++)
+			*p++ = end[i - head];
+	} else if (!nr && end[-11] == 0x80 && end[-10] == 0x3d &&
+		   end[-5] == 0 && end[-4] == 0x74 && end[-2] == 0x31 &&
+		   end[-1] == 0xc0) {
+		head = 11;
+		s->form = 2;
+		/* cmpb: the byte compared with comes behind the address. */
+		at = site - 4 + *(int *)(end - 9);
+		if (!near(at, (u64)real))
+			return 0;
+		p = put_rel(p, REAL + 1, "\x80\x3d", 2, at);
+		*p++ = 0;
+		at = site - 2 + (signed char)end[-3];
+		p = put_rel(p, REAL, "\x0f\x84", 2, at);
+		*p++ = 0x31;
+		*p++ = 0xc0;
+	} else {
+		static const u8 form3[14] = {
+			0x48, 0x8b, 0x74, 0x24, 0x10, 0x41, 0x89, 0xc0, 0x8b,
+			0x7c, 0x24, 0x08, 0x31, 0xc0,
+		};
+
+		head = sizeof(form3);
+		if (nr)
+			return 0;
+		s->form = 3;
+		for (i = 0; i < head; i++) {
+			if (end[i - head] != form3[i])
+				return 0;
+			*p++ = form3[i];
+		}
+	}
+	s->call = p - s->code;
+	/* lea site + 2(%rip), %rcx; jmp ukl_entry */
+	p = put_rel(p, REAL, "\x48\x8d\x0d", 3, site + 2);
+	p = put_rel(p, REAL, "\xe9", 1, (u64)ukl_entry);
+	s->site = site;
+	return head;
+#undef REAL
+}
+
+static bool writable(u64 from, u64 to, bool yes)
+{
+	from &= -PAGE;
+	to = (to + PAGE - 1) & -PAGE;
+	return !RAW3(__NR_mprotect, from, to - from,
+		     PROT_READ | PROT_EXEC | (yes ? PROT_WRITE : 0));
+}
+
+/*
+ * Five bytes at once.  Other threads may be executing them, so they must lie
+ * in one cache line, which a locked exchange writes as one.
+ */
+static bool patch(u64 at, const u8 *jump)
+{
+	u64 word = at, old, new;
+	bool done = false;
+	u32 shift;
+
+	if (me.threads) {
+		if ((at & 63) > 64 - 5)
+			return false;
+		if ((at & 63) > 64 - 8)
+			word = (at & -64UL) + 56;
+	}
+	if (!writable(word, word + 8, true))
+		return false;
+	shift = (at - word) * 8;
+	do {
+		old = *(volatile u64 *)word;
+		new = old & ~(0xffffffffffUL << shift);
+		new |= ((u64)*(u32 *)jump | (u64)jump[4] << 32) << shift;
+		done = __sync_bool_compare_and_swap((u64 *)word, old, new);
+	} while (!done);
+	writable(word, word + 8, false);
+	return true;
+}
+
+/* In the handler of the trap at @site (of the call itself). */
+void rewrite(u64 site, u64 nr)
+{
+	struct slot made = { 0 }, *s;
+	u8 bytes[HEAD_MAX], jump[5] = { 0xe9 };
+	int head;
+
+	if (rw.off || (++rw.traps < HOT && me.rewrite[0] != 'n'))
+		return;
+	if (me.rewrite[0] == 'o') {
+		rw.off = 1;
+		return;
+	}
+	if (__atomic_exchange_n(&rw.lock, 1, __ATOMIC_ACQUIRE))
+		return;
+	if (!rw.n) {
+		find_ranges();
+		rw.off = !rw.n;
+	}
+	s = &slots[rw.used];
+	if (s >= slots_end)
+		rw.off = 1;
+	if (rw.off || !near(site, (u64)s) ||
+	    !in_range(site - HEAD_MAX, site + 2 + 8) ||
+	    copy_user(bytes, (void *)(site - HEAD_MAX), HEAD_MAX))
+		goto out;
+	head = compose(&made, s, site, bytes, nr);
+	if (!head)
+		goto out;
+	if (!writable((u64)s, (u64)(s + 1), true)) {
+		rw.off = 1;
+		goto out;
+	}
+	memcpy(s, &made, sizeof(*s));
+	writable((u64)s, (u64)(s + 1), false);
+	rw.used++;
+	put32(jump + 1, (u64)s->code - (site - head + 5));
+	if (!patch(site - head, jump))
+		rw.used--;
+out:
+	__atomic_store_n(&rw.lock, 0, __ATOMIC_RELEASE);
+}
+
+/* The child of fork has only the thread that forked. */
+void rewrite_after_fork(void)
+{
+	rw.lock = 0;
+}
+
+/* The program's own address for @ip, if that is in a slot. */
+u64 slot_to_site(u64 ip)
+{
+	struct slot *s;
+	u64 at;
+
+	if (ip < (u64)slots || ip >= (u64)slots_end)
+		return ip;
+	s = (struct slot *)(ip & -(u64)SLOT);
+	at = ip - (u64)s->code;
+	if (at >= s->call)
+		return s->site;
+	switch (s->form) {
+	case 1:
+		return s->site - 5 + at;
+	case 2:
+		return at < 7 ? s->site - 11 : at < 13 ? s->site - 4 :
+		       s->site - 2;
+	}
+	return s->site - 14 + at;
+}
