@@ -38,6 +38,9 @@ BUILD_TOOLS = (
     Requirement("xz", "xz-utils"),
     Requirement("tar", "tar"),
     Requirement("patch", "patch"),
+    # The kernel host's user networking.
+    Requirement("pkg-config", "pkg-config"),
+    Requirement("/usr/include/slirp/libslirp.h", "libslirp-dev"),
 )
 
 

@@ -15,6 +15,7 @@
  *			QEMU's and passt's stream sockets carry
  *   wire,segment=DIR	one end of the segment that lives in directory DIR:
  *			every instance with the same DIR is on it
+ *   user[,…]		the way out by the host's sockets: see user.c
  *
  * A segment is a directory of datagram sockets, one per end; a frame is a
  * datagram to one of them or to all.  There is no process in the middle.
@@ -305,7 +306,7 @@ int capture_open(const char *path, const struct ukl_dev *devs, int n)
 int device_open(const char *text, int slot, struct ukl_dev *dev)
 {
 	struct spec s = { .text = text, .fd = -1 };
-	char copy[256], *p = copy, *kind, *word, *value;
+	char copy[65536], *p = copy, *kind, *word, *value;
 	int fd;
 
 	memset(dev, 0, sizeof(*dev));
@@ -319,6 +320,8 @@ int device_open(const char *text, int slot, struct ukl_dev *dev)
 		if (!value)
 			fail("--device %s: %s: write KEY=VALUE", text, word);
 		*value++ = 0;
+		if (!strcmp(kind, "user") && user_key(slot, word, value, text))
+			continue;
 		if (!strcmp(word, "name") || !strcmp(word, "host")) {
 			if (!*value || strlen(value) >= IFNAMSIZ)
 				fail("--device %s: %s=%s: 1 to %d characters",
@@ -348,9 +351,11 @@ int device_open(const char *text, int slot, struct ukl_dev *dev)
 	} else if (!strcmp(kind, "wire")) {
 		dev->kind = UKL_DEV_WIRE;
 		fd = open_wire(&s, slot);
+	} else if (!strcmp(kind, "user")) {
+		fd = user_open(slot, dev, text);
 	} else {
-		fail("--device %s: unknown kind %s (tap, fd, stream, wire)", text,
-		     kind);
+		fail("--device %s: unknown kind %s (tap, fd, stream, wire, "
+		     "user)", text, kind);
 	}
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 	fcntl(fd, F_SETFD, FD_CLOEXEC);

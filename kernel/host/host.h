@@ -19,6 +19,12 @@ void fail(const char *fmt, ...)
  */
 int device_open(const char *spec, int slot, struct ukl_dev *dev);
 
+/* Takes a word of the user backend's spec; 0: not one of its keys. */
+int user_key(int slot, const char *key, char *value, const char *text);
+
+/* Starts the user backend of @slot; returns the instance's end. */
+int user_open(int slot, struct ukl_dev *dev, const char *text);
+
 /* A descriptor that is readable when the wire in @slot changes; -1: no wire. */
 int device_watch(int slot);
 

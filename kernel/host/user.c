@@ -1,0 +1,631 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The user backend: a way out for an instance that needs nothing but sockets.
+ *
+ * libslirp, a TCP/IP stack that ends the instance's connections and makes the
+ * same ones with the host's socket calls, runs in a thread of the kernel host,
+ * "ukl-user".  No TAP device, no namespace, no privilege, no other process.
+ *
+ *	user,name=IFNAME,mtu=N,mac=…	as every kind; mtu at most 65520
+ *	ipv4=A.B.C.D/LEN | off		the network (default 10.0.2.0/24)
+ *	ipv6=PREFIX/LEN | off		the network (default fd00::/64)
+ *	host=on | off			may the instance reach the host's
+ *					loopback as the gateway's address?
+ *					(default off)
+ *	publish=PROTO:ADDR:PORT:INNER	what arrives at PORT of the host's
+ *					address ADDR goes to port INNER of the
+ *					instance; PROTO is tcp or udp, an IPv6
+ *					address is in brackets; may be repeated
+ *
+ * In a network N the gateway is N+2, the name server N+3 (it hands queries to
+ * the first of the host's /etc/resolv.conf) and the instance must be N+15
+ * (10.0.2.15/24; N::15 in IPv6, as it is written: fd00::15/64), with default
+ * routes by the gateway: published ports lead there.
+ *
+ * Frames cross a pair of SOCK_SEQPACKET sockets with a virtio_net_hdr before
+ * each, the instance's end is a TAP to the library kernel.  So one frame
+ * carries up to 64 KB in either direction, and the library kernel neither
+ * makes nor checks sums.
+ *
+ * Neither end ever waits for the other.  The library kernel's end does not
+ * block, and it tries again later.  What its socket does not take waits here
+ * in a queue, and while that is long the host's sockets are not read; frames
+ * from the instance are read always.
+ */
+#define _GNU_SOURCE
+#include "host.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/virtio_net.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <slirp/libslirp.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#define VNET_HDR	10		/* without num_buffers */
+#define USER_MTU	65520		/* libslirp's limit, nearly */
+#define FRAME_MAX	(VNET_HDR + 14 + 4 + 65536)
+#define SOCKET_BUFFER	(16 << 20)	/* as much as the host allows */
+#define FRAMES_A_TURN	64
+#define QUEUE_LOW	(1 << 20)	/* bytes: the host's sockets wait */
+#define QUEUE_HIGH	(16 << 20)	/* bytes: frames are lost */
+#define MAX_PUBLISH	1024
+#define TIMERS		8
+
+struct publish {
+	int udp;
+	struct sockaddr_storage host, inner;
+	const char *text;
+};
+
+struct frame {
+	struct frame *next;
+	size_t len;
+	uint8_t data[];
+};
+
+struct timer {
+	SlirpTimerCb cb;
+	void *opaque;
+	int64_t expires;	/* ms; -1: not armed */
+};
+
+struct user {
+	int fd;			/* our end */
+	int host;
+	const char *ipv4, *ipv6;
+	struct publish *publish;
+	int npublish;
+	struct in_addr net4, mask4, inner4;
+	struct in6_addr net6, inner6;
+	int len6;
+
+	Slirp *slirp;
+	struct timer timer[TIMERS];
+	struct pollfd *poll;
+	int npoll, apoll;
+	struct frame *head, **tail;
+	size_t queued;
+	uint8_t buffer[FRAME_MAX];
+};
+
+static struct user *users[UKL_MAX_DEVS];
+
+/* ------------------------------------------------------------------ */
+/* Words.								*/
+
+static struct user *user_at(int slot)
+{
+	struct user *u = users[slot];
+
+	if (!u) {
+		u = calloc(1, sizeof(*u));
+		if (!u)
+			fail("--device: %s", strerror(ENOMEM));
+		u->ipv4 = "10.0.2.0/24";
+		u->ipv6 = "fd00::/64";
+		u->tail = &u->head;
+		users[slot] = u;
+	}
+	return u;
+}
+
+static int parse_port(const char *s)
+{
+	char *end;
+	unsigned long n = strtoul(s, &end, 10);
+
+	return *s < '0' || *s > '9' || *end || !n || n > 65535 ? -1 : (int)n;
+}
+
+/* PROTO:ADDR:PORT:INNER */
+static void parse_publish(struct user *u, const char *value, const char *text)
+{
+	struct publish *p;
+	char copy[128], *s = copy, *addr, *port, *inner;
+	struct sockaddr_in *sin;
+	struct sockaddr_in6 *sin6;
+	int n, m;
+
+	if (u->npublish == MAX_PUBLISH)
+		fail("--device %.40s…: publish: at most %d", text, MAX_PUBLISH);
+	u->publish = reallocarray(u->publish, u->npublish + 1, sizeof(*p));
+	if (!u->publish)
+		fail("--device: %s", strerror(ENOMEM));
+	p = &u->publish[u->npublish++];
+	memset(p, 0, sizeof(*p));
+	p->text = strdup(value);
+	if (!p->text || strlen(value) >= sizeof(copy))
+		goto bad;
+	strcpy(copy, value);
+	p->udp = !strncmp(s, "udp:", 4);
+	if (!p->udp && strncmp(s, "tcp:", 4))
+		goto bad;
+	addr = s + 4;
+	if (*addr == '[') {
+		port = strchr(++addr, ']');
+		if (!port || port[1] != ':')
+			goto bad;
+		*port++ = 0;
+		*port++ = 0;
+	} else {
+		port = strchr(addr, ':');
+		if (!port)
+			goto bad;
+		*port++ = 0;
+	}
+	inner = strchr(port, ':');
+	if (!inner)
+		goto bad;
+	*inner++ = 0;
+	n = parse_port(port);
+	m = parse_port(inner);
+	if (n < 0 || m < 0)
+		goto bad;
+	sin = (void *)&p->host;
+	sin6 = (void *)&p->host;
+	if (value[4] != '[' && inet_pton(AF_INET, addr, &sin->sin_addr) == 1) {
+		sin->sin_family = AF_INET;
+		sin->sin_port = htons(n);
+		p->inner.ss_family = AF_INET;
+	} else if (value[4] == '[' &&
+		   inet_pton(AF_INET6, addr, &sin6->sin6_addr) == 1) {
+		sin6->sin6_family = AF_INET6;
+		sin6->sin6_port = htons(n);
+		p->inner.ss_family = AF_INET6;
+	} else {
+		goto bad;
+	}
+	/* The same offset for both families. */
+	((struct sockaddr_in *)&p->inner)->sin_port = htons(m);
+	return;
+bad:
+	fail("--device %.40s…: publish=%s: write tcp or udp:ADDRESS:PORT:INNER, "
+	     "an IPv6 address in brackets (publish=tcp:127.0.0.1:8080:80)",
+	     text, value);
+}
+
+int user_key(int slot, const char *key, char *value, const char *text)
+{
+	struct user *u = user_at(slot);
+
+	if (!strcmp(key, "publish")) {
+		parse_publish(u, value, text);
+	} else if (!strcmp(key, "host")) {
+		if (strcmp(value, "on") && strcmp(value, "off"))
+			fail("--device %s: host=%s: on or off", text, value);
+		u->host = value[1] == 'n';
+	} else if (!strcmp(key, "ipv4") || !strcmp(key, "ipv6")) {
+		value = strdup(value);
+		if (!value)
+			fail("--device: %s", strerror(ENOMEM));
+		if (key[3] == '4')
+			u->ipv4 = value;
+		else
+			u->ipv6 = value;
+	} else {
+		return 0;
+	}
+	return 1;
+}
+
+/* NETWORK/LEN into an address of @family and the length; 0: off. */
+static int parse_net(const char *value, int family, void *addr,
+		     const char *text)
+{
+	int max = family == AF_INET ? 29 : 64, len, i;
+	int bytes = family == AF_INET ? 4 : 16;
+	char copy[64], *slash, *end;
+	uint8_t *a = addr;
+
+	if (!strcmp(value, "off"))
+		return 0;
+	snprintf(copy, sizeof(copy), "%s", value);
+	slash = strchr(copy, '/');
+	if (!slash)
+		goto bad;
+	*slash++ = 0;
+	len = strtol(slash, &end, 10);
+	if (inet_pton(family, copy, addr) != 1 || *end || end == slash ||
+	    len < 8 || len > max)
+		goto bad;
+	/* The instance is the network's number 15. */
+	if (family == AF_INET && len > 27)
+		goto bad;
+	for (i = 0; i < bytes * 8; i++)
+		if (i >= len && (a[i / 8] & (128 >> i % 8)))
+			goto bad;
+	return len;
+bad:
+	fail("--device %.100s: %s=%s: give a network as %s, or off", text,
+	     family == AF_INET ? "ipv4" : "ipv6", value,
+	     family == AF_INET ? "10.0.2.0/24 (a length from 8 to 27)" :
+				 "fd00::/64 (a length from 8 to 64)");
+}
+
+/* ------------------------------------------------------------------ */
+/* Frames.								*/
+
+/* The sum that the library kernel left to us (RFC 1071). */
+static void finish_sum(uint8_t *data, size_t len, unsigned int offset)
+{
+	const uint8_t *p = data;
+	uint64_t a = 0, b = 0;
+	uint32_t w[4];
+	uint16_t sum;
+
+	for (; len >= 16; p += 16, len -= 16) {
+		memcpy(w, p, 16);
+		a += (uint64_t)w[0] + w[1];
+		b += (uint64_t)w[2] + w[3];
+	}
+	if (len) {
+		memset(w, 0, sizeof(w));
+		memcpy(w, p, len);
+		a += (uint64_t)w[0] + w[1] + w[2] + w[3];
+	}
+	a = (a & 0xffffffff) + (a >> 32) + (b & 0xffffffff) + (b >> 32);
+	while (a >> 16)
+		a = (a & 0xffff) + (a >> 16);
+	sum = ~a;
+	if (!sum)
+		sum = 0xffff;	/* zero means "no sum" to UDP */
+	memcpy(data + offset, &sum, 2);
+}
+
+/* Everything that the instance has sent, up to a limit. */
+static void read_frames(struct user *u)
+{
+	struct virtio_net_hdr hdr;
+	uint8_t *frame = u->buffer + VNET_HDR;
+	ssize_t len;
+	int i;
+
+	for (i = 0; i < FRAMES_A_TURN; i++) {
+		len = read(u->fd, u->buffer, sizeof(u->buffer));
+		if (len < VNET_HDR + 14)
+			return;
+		len -= VNET_HDR;
+		memcpy(&hdr, u->buffer, VNET_HDR);
+		if ((hdr.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) &&
+		    hdr.csum_start + hdr.csum_offset + 2 <= len)
+			finish_sum(frame + hdr.csum_start,
+				   len - hdr.csum_start, hdr.csum_offset);
+		slirp_input(u->slirp, frame, len);
+	}
+}
+
+/* libslirp made the sums of what it sends; nobody need look at them. */
+static const struct virtio_net_hdr checked = {
+	.flags = VIRTIO_NET_HDR_F_DATA_VALID,
+};
+
+static ssize_t write_frame(struct user *u, const void *data, size_t len)
+{
+	struct iovec iov[2] = {
+		{ (void *)&checked, VNET_HDR }, { (void *)data, len },
+	};
+
+	return writev(u->fd, iov, 2);
+}
+
+static ssize_t send_packet(const void *data, size_t len, void *opaque)
+{
+	struct user *u = opaque;
+	struct frame *f;
+
+	if (!u->head && (write_frame(u, data, len) >= 0 || errno != EAGAIN))
+		return len;
+	if (u->queued + len > QUEUE_HIGH)
+		return len;
+	f = malloc(sizeof(*f) + len);
+	if (!f)
+		return len;
+	f->next = NULL;
+	f->len = len;
+	memcpy(f->data, data, len);
+	*u->tail = f;
+	u->tail = &f->next;
+	u->queued += len;
+	return len;
+}
+
+static void send_queued(struct user *u)
+{
+	struct frame *f;
+
+	while ((f = u->head)) {
+		if (write_frame(u, f->data, f->len) < 0 && errno == EAGAIN)
+			return;
+		u->head = f->next;
+		if (!u->head)
+			u->tail = &u->head;
+		u->queued -= f->len;
+		free(f);
+	}
+}
+
+/* ------------------------------------------------------------------ */
+/* What libslirp asks of us.						*/
+
+static int64_t clock_ns(void *opaque)
+{
+	struct timespec ts;
+
+	(void)opaque;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
+}
+
+static void guest_error(const char *msg, void *opaque)
+{
+	(void)msg;
+	(void)opaque;
+}
+
+static void *timer_new(SlirpTimerCb cb, void *cb_opaque, void *opaque)
+{
+	struct user *u = opaque;
+	int i;
+
+	for (i = 0; i < TIMERS; i++)
+		if (!u->timer[i].cb) {
+			u->timer[i] = (struct timer){ cb, cb_opaque, -1 };
+			return &u->timer[i];
+		}
+	fail("user networking: more than %d timers", TIMERS);
+}
+
+static void timer_free(void *timer, void *opaque)
+{
+	(void)opaque;
+	((struct timer *)timer)->cb = NULL;
+}
+
+static void timer_mod(void *timer, int64_t expires, void *opaque)
+{
+	(void)opaque;
+	((struct timer *)timer)->expires = expires;
+}
+
+static void poll_fd(int fd, void *opaque)
+{
+	(void)fd;
+	(void)opaque;
+}
+
+static void notify(void *opaque)
+{
+	(void)opaque;
+}
+
+static const SlirpCb callbacks = {
+	.send_packet = send_packet,
+	.guest_error = guest_error,
+	.clock_get_ns = clock_ns,
+	.timer_new = timer_new,
+	.timer_free = timer_free,
+	.timer_mod = timer_mod,
+	.register_poll_fd = poll_fd,
+	.unregister_poll_fd = poll_fd,
+	.notify = notify,
+};
+
+/* ------------------------------------------------------------------ */
+/* The thread.								*/
+
+static int add_poll(int fd, int events, void *opaque)
+{
+	struct user *u = opaque;
+	struct pollfd *p;
+
+	if (u->npoll == u->apoll) {
+		p = reallocarray(u->poll, u->apoll * 2, sizeof(*p));
+		if (!p)
+			return -1;
+		u->poll = p;
+		u->apoll *= 2;
+	}
+	p = &u->poll[u->npoll];
+	p->fd = fd;
+	p->events = (events & SLIRP_POLL_IN ? POLLIN : 0) |
+		    (events & SLIRP_POLL_OUT ? POLLOUT : 0) |
+		    (events & SLIRP_POLL_PRI ? POLLPRI : 0);
+	p->revents = 0;
+	return u->npoll++;
+}
+
+static int get_revents(int index, void *opaque)
+{
+	struct user *u = opaque;
+	int r = index < 0 ? 0 : u->poll[index].revents;
+
+	return (r & POLLIN ? SLIRP_POLL_IN : 0) |
+	       (r & POLLOUT ? SLIRP_POLL_OUT : 0) |
+	       (r & POLLPRI ? SLIRP_POLL_PRI : 0) |
+	       (r & POLLERR ? SLIRP_POLL_ERR : 0) |
+	       (r & POLLHUP ? SLIRP_POLL_HUP : 0);
+}
+
+/* Runs what is due; returns how long to sleep, at most @timeout ms. */
+static uint32_t run_timers(struct user *u, uint32_t timeout)
+{
+	int64_t now = clock_ns(NULL) / 1000000;
+	struct timer *t;
+
+	for (t = u->timer; t < u->timer + TIMERS; t++) {
+		if (!t->cb || t->expires < 0)
+			continue;
+		if (t->expires <= now) {
+			t->expires = -1;
+			t->cb(t->opaque);
+		}
+		if (t->expires >= 0 && t->expires - now < timeout)
+			timeout = t->expires > now ? t->expires - now : 0;
+	}
+	return timeout;
+}
+
+static void *user_thread(void *arg)
+{
+	struct user *u = arg;
+	uint32_t timeout;
+	int filled, n;
+
+	prctl(PR_SET_NAME, "ukl-user");
+	for (;;) {
+		timeout = run_timers(u, 1000000);
+		u->npoll = 1;
+		u->poll[0].fd = u->fd;
+		u->poll[0].events = u->head ? POLLIN | POLLOUT : POLLIN;
+		filled = u->queued < QUEUE_LOW;
+		if (filled)
+			slirp_pollfds_fill(u->slirp, &timeout, add_poll, u);
+		n = poll(u->poll, u->npoll, timeout);
+		if (n < 0 && errno != EINTR) {
+			say("warning: user networking: poll: %s",
+			    strerror(errno));
+			return NULL;
+		}
+		if (u->poll[0].revents & POLLOUT)
+			send_queued(u);
+		if (u->poll[0].revents & POLLIN)
+			read_frames(u);
+		if (filled)
+			slirp_pollfds_poll(u->slirp, n < 0, get_revents, u);
+	}
+}
+
+/* ------------------------------------------------------------------ */
+
+static struct in6_addr in_net6(const struct user *u, unsigned int n)
+{
+	struct in6_addr a = u->net6;
+
+	a.s6_addr[15] = n;
+	return a;
+}
+
+static struct in_addr in_net4(const struct user *u, unsigned int n)
+{
+	return (struct in_addr){ htonl(ntohl(u->net4.s_addr) + n) };
+}
+
+static void start_slirp(struct user *u, const char *text)
+{
+	SlirpConfig config = {
+		.version = 4,
+		.in_enabled = u->mask4.s_addr != 0,
+		.in6_enabled = u->len6 != 0,
+		.vnetwork = u->net4,
+		.vnetmask = u->mask4,
+		.vhost = in_net4(u, 2),
+		.vnameserver = in_net4(u, 3),
+		.vdhcp_start = u->inner4,
+		.vprefix_addr6 = u->net6,
+		.vprefix_len = u->len6,
+		.vhost6 = in_net6(u, 2),
+		.vnameserver6 = in_net6(u, 3),
+		.if_mtu = USER_MTU,
+		.if_mru = USER_MTU,
+		.disable_host_loopback = !u->host,
+		.disable_dhcp = true,
+	};
+
+	u->slirp = slirp_new(&config, &callbacks, u);
+	if (!u->slirp)
+		fail("--device %.100s: libslirp did not start", text);
+}
+
+static void add_publish(struct user *u, struct publish *p)
+{
+	int v6 = p->host.ss_family == AF_INET6;
+	socklen_t len = v6 ? sizeof(struct sockaddr_in6) :
+			     sizeof(struct sockaddr_in);
+
+	if (v6 ? !u->len6 : !u->mask4.s_addr)
+		fail("publish=%s: the interface has no %s (%s=off)", p->text,
+		     v6 ? "IPv6" : "IPv4", v6 ? "ipv6" : "ipv4");
+	if (v6)
+		((struct sockaddr_in6 *)&p->inner)->sin6_addr = u->inner6;
+	else
+		((struct sockaddr_in *)&p->inner)->sin_addr = u->inner4;
+	errno = 0;
+	if (slirp_add_hostxfwd(u->slirp, (void *)&p->host, len,
+			       (void *)&p->inner, len,
+			       (p->udp ? SLIRP_HOSTFWD_UDP : 0) |
+			       (v6 ? SLIRP_HOSTFWD_V6ONLY : 0)) < 0)
+		fail("publish=%s: %s%s", p->text,
+		     strerror(errno ? errno : EADDRINUSE),
+		     errno == EACCES ? " (ports below 1024 are root's)" : "");
+}
+
+int user_open(int slot, struct ukl_dev *dev, const char *text)
+{
+	struct user *u = user_at(slot);
+	struct rlimit files;
+	sigset_t all, old;
+	pthread_attr_t attr;
+	pthread_t thread;
+	int ends[2], size = SOCKET_BUFFER, len, err, i;
+
+	if (!dev->mtu)
+		dev->mtu = USER_MTU;
+	if (dev->mtu > USER_MTU)
+		fail("--device %.100s: mtu=%d: at most %d", text, dev->mtu,
+		     USER_MTU);
+	len = parse_net(u->ipv4, AF_INET, &u->net4, text);
+	u->mask4.s_addr = len ? htonl(~0u << (32 - len)) : 0;
+	u->inner4 = in_net4(u, 15);
+	u->len6 = parse_net(u->ipv6, AF_INET6, &u->net6, text);
+	u->inner6 = in_net6(u, 0x15);
+
+	/* A connection is a descriptor. */
+	if (!getrlimit(RLIMIT_NOFILE, &files)) {
+		files.rlim_cur = files.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK,
+		       0, ends))
+		fail("--device %.100s: %s", text, strerror(errno));
+	for (i = 0; i < 2; i++)
+		if (setsockopt(ends[i], SOL_SOCKET, SO_SNDBUFFORCE, &size,
+			       sizeof(size)))
+			setsockopt(ends[i], SOL_SOCKET, SO_SNDBUF, &size,
+				   sizeof(size));
+	u->fd = ends[0];
+	u->apoll = 64;
+	u->poll = calloc(u->apoll, sizeof(*u->poll));
+	if (!u->poll)
+		fail("--device: %s", strerror(ENOMEM));
+	start_slirp(u, text);
+	for (i = 0; i < u->npublish; i++)
+		add_publish(u, &u->publish[i]);
+
+	/* Signals are the main thread's; a broken pipe is an errno. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	pthread_attr_setstacksize(&attr, 512 * 1024);
+	err = pthread_create(&thread, &attr, user_thread, u);
+	pthread_attr_destroy(&attr);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (err)
+		fail("cannot start a thread: %s", strerror(err));
+	dev->kind = UKL_DEV_TAP;
+	return ends[1];
+}
