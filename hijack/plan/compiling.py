@@ -24,7 +24,7 @@ from hijack.profile.schema import (
 from hijack.profile.words import sysctl_path
 
 USER_MTU = 65520
-USER_ADDRESSES = ("10.0.2.15/24", "fd00:7e57:10::f/64")
+USER_ADDRESSES = ("10.0.2.15/24", "fd00:7e57:10::15/64")
 GATEWAY, NAME_SERVER = 2, 3
 """Of the user backend: the second and third address of its networks."""
 
@@ -339,11 +339,11 @@ class _Builder:
         elif backend.fd is not None:
             words.append(f"fd={backend.fd}")
         elif backend.user is not None:
-            words += [f"address={one.address}" for one in self.addresses(ethernet)]
-            if not backend.user.dns:
-                words.append("dns=no")
-            if not backend.user.host_access:
-                words.append("host-access=no")
+            own = [ipaddress.ip_interface(one.address) for one in self.addresses(ethernet)]
+            for version in (4, 6):
+                first = next((one for one in own if one.version == version), "off")
+                words.append(f"ipv{version}={first}")
+            words.append(f"host={'on' if backend.user.host_access else 'off'}")
             words += [f"publish={one.word()}" for one in publish]
         return ",".join(words)
 

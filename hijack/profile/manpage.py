@@ -85,7 +85,7 @@ net.ipv6.conf.NAME.accept_dad in
 .B sysctls
 to have it for the link-local address. For the user backend without
 .BR addresses ,
-the addresses are 10.0.2.15/24 and fd00:7e57:10::f/64, the second address of each
+the addresses are 10.0.2.15/24 and fd00:7e57:10::15/64, the second address of each
 network is the gateway and the third the name server.
 """
 

@@ -7,8 +7,9 @@
  * "ukl-user".  No TAP device, no namespace, no privilege, no other process.
  *
  *	user,name=IFNAME,mtu=N,mac=…	as every kind; mtu at most 65520
- *	ipv4=A.B.C.D/LEN | off		the network (default 10.0.2.0/24)
- *	ipv6=PREFIX/LEN | off		the network (default fd00::/64)
+ *	ipv4=A.B.C.D/LEN | off		the network (default 10.0.2.0/24), or the
+ *					instance's address in it
+ *	ipv6=PREFIX/LEN | off		the same (default fd00::/64)
  *	host=on | off			may the instance reach the host's
  *					loopback as the gateway's address?
  *					(default off)
@@ -222,11 +223,14 @@ int user_key(int slot, const char *key, char *value, const char *text)
 	return 1;
 }
 
-/* NETWORK/LEN into an address of @family and the length; 0: off. */
-static int parse_net(const char *value, int family, void *addr,
+/*
+ * ADDRESS/LEN into the network of @family, the instance's address in it (the
+ * network's own means that it has the number 15) and the length; 0: off.
+ */
+static int parse_net(const char *value, int family, void *addr, void *inner,
 		     const char *text)
 {
-	int max = family == AF_INET ? 29 : 64, len, i;
+	int max = family == AF_INET ? 29 : 64, len, i, own = 0;
 	int bytes = family == AF_INET ? 4 : 16;
 	char copy[64], *slash, *end;
 	uint8_t *a = addr;
@@ -242,12 +246,16 @@ static int parse_net(const char *value, int family, void *addr,
 	if (inet_pton(family, copy, addr) != 1 || *end || end == slash ||
 	    len < 8 || len > max)
 		goto bad;
-	/* The instance is the network's number 15. */
+	/* There must be a number 15. */
 	if (family == AF_INET && len > 27)
 		goto bad;
-	for (i = 0; i < bytes * 8; i++)
-		if (i >= len && (a[i / 8] & (128 >> i % 8)))
-			goto bad;
+	memcpy(inner, addr, bytes);
+	for (i = len; i < bytes * 8; i++) {
+		own |= a[i / 8] & (128 >> i % 8);
+		a[i / 8] &= ~(128 >> i % 8);
+	}
+	if (!own)
+		((uint8_t *)inner)[bytes - 1] |= family == AF_INET ? 15 : 0x15;
 	return len;
 bad:
 	fail("--device %.100s: %s=%s: give a network as %s, or off", text,
@@ -587,11 +595,9 @@ int user_open(int slot, struct ukl_dev *dev, const char *text)
 	if (dev->mtu > USER_MTU)
 		fail("--device %.100s: mtu=%d: at most %d", text, dev->mtu,
 		     USER_MTU);
-	len = parse_net(u->ipv4, AF_INET, &u->net4, text);
+	len = parse_net(u->ipv4, AF_INET, &u->net4, &u->inner4, text);
 	u->mask4.s_addr = len ? htonl(~0u << (32 - len)) : 0;
-	u->inner4 = in_net4(u, 15);
-	u->len6 = parse_net(u->ipv6, AF_INET6, &u->net6, text);
-	u->inner6 = in_net6(u, 0x15);
+	u->len6 = parse_net(u->ipv6, AF_INET6, &u->net6, &u->inner6, text);
 
 	/* A connection is a descriptor. */
 	if (!getrlimit(RLIMIT_NOFILE, &files)) {

@@ -164,13 +164,13 @@ mounts: [{type: tmpfs, target: /srv}]
     )
     made = plan.build(profile.load(["p.yaml"]))
     assert made.devices == [
-        "user,name=eth0,mac=52:54:00:12:34:56,mtu=9000,address=10.0.2.15/24,"
-        "address=fd00:7e57:10::f/64,publish=tcp:127.0.0.1:8080:80,"
+        "user,name=eth0,mac=52:54:00:12:34:56,mtu=9000,ipv4=10.0.2.15/24,"
+        "ipv6=fd00:7e57:10::15/64,host=on,publish=tcp:127.0.0.1:8080:80,"
         "publish=tcp:127.0.0.1:8081:81,publish=udp:[::1]:53:53",
         "wire,name=eth1,segment={runtime}/.wires/lab",
         "tap,name=eth2,host=tap7",
         "fd,name=eth3,fd=5",
-        "user,name=eth5,mtu=65520,address=192.168.7.9/24,dns=no,host-access=no",
+        "user,name=eth5,mtu=65520,ipv4=192.168.7.9/24,ipv6=off,host=off",
     ]
     assert made.expand()[1] == f"wire,name=eth1,segment={runtime}/ukl/.wires/lab"
     assert (runtime / "ukl" / ".wires").stat().st_mode & 0o777 == 0o700
@@ -203,7 +203,7 @@ def test_without_a_profile() -> None:
     """One ethernet with the user backend, which answers for names."""
     made = plan.build(profile.load([]))
     assert made.devices == [
-        "user,name=eth0,mtu=65520,address=10.0.2.15/24,address=fd00:7e57:10::f/64"
+        "user,name=eth0,mtu=65520,ipv4=10.0.2.15/24,ipv6=fd00:7e57:10::15/64,host=on"
     ]
     assert made.resolv_conf == "nameserver 10.0.2.3\nnameserver fd00:7e57:10::3\n"
     assert made.publish == []
