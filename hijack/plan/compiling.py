@@ -224,6 +224,13 @@ class _Builder:
             value = "2" if interface.accept_ra else "0"
             ra = (*path, "accept-ra")
             self.sysctl(f"net/ipv6/conf/{name}/accept_ra", value, ra)
+        elif (
+            self.backend(interface) == "user"
+            and f"ipv6/conf/{name}/accept_ra" not in written
+        ):
+            # It advertises what the plan sets, and would come before or after.
+            payload = strings(f"net/ipv6/conf/{name}/accept_ra", "0")
+            self.add(fmt.DEFAULT, payload, path, "accept_ra")
 
     def routes(self, listed: list[tuple[Path, str, Interface]]) -> None:
         for path, name, interface in listed:
@@ -339,7 +346,8 @@ class _Builder:
         elif backend.fd is not None:
             words.append(f"fd={backend.fd}")
         elif backend.user is not None:
-            own = [ipaddress.ip_interface(one.address) for one in self.addresses(ethernet)]
+            mine = self.addresses(ethernet)
+            own = [ipaddress.ip_interface(one.address) for one in mine]
             for version in (4, 6):
                 first = next((one for one in own if one.version == version), "off")
                 words.append(f"ipv{version}={first}")
