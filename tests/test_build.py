@@ -345,7 +345,7 @@ def test_missing_tools_without_privilege(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bin_ = tmp_path / "bin"
-    for name in ("gcc", "ld", "make", "xz", "tar", "patch", "bc"):
+    for name in ("gcc", "ld", "make", "xz", "tar", "patch", "bc", "pkg-config"):
         stand_in(bin_, name, "exit 0")
     stand_in(bin_, "sudo", "exit 1")
     stand_in(bin_, "apt-get", f"touch {tmp_path}/ran")

@@ -157,7 +157,7 @@ def test_second_host_of_a_name(boot: Any, tmp_path: Path) -> None:
         (
             ["--device", "carrier-pigeon"],
             "ukl: --device carrier-pigeon: unknown kind carrier-pigeon "
-            "(tap, fd, stream, wire)\n",
+            "(tap, fd, stream, wire, user)\n",
         ),
         (
             ["--device", "tap"],

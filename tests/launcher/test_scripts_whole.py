@@ -23,7 +23,11 @@ from tinytree import ROOT
 from hijack import paths
 
 NOBODY = 65534
-PACKAGES = ("click", "elftools", "cffi", "pycparser", "_cffi_backend*")
+PACKAGES = (
+    *("click", "elftools", "cffi", "pycparser", "_cffi_backend*"),
+    *("pydantic*", "annotated_types", "typing_extensions*", "typing_inspection"),
+    *("ruamel", "_ruamel_yaml*", "pyroute2"),
+)
 CHECKOUT = ("hijack", "launcher", "kernel", "libhijack_c")
 FILES = ("meson.build", "meson_options.txt", "pyproject.toml", "ukl", "ukl-run")
 
