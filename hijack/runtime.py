@@ -77,6 +77,8 @@ class Plan(Protocol):
     @property
     def ulimits(self) -> Mapping[str, tuple[int, int]]: ...
     @property
+    def packages(self) -> Mapping[str, str]: ...
+    @property
     def nftables(self) -> str: ...
     @property
     def nftables_place(self) -> str: ...
@@ -97,6 +99,7 @@ class EmptyPlan:
     resolv_conf: str = ""
     hostname: str = ""
     ulimits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    packages: Mapping[str, str] = field(default_factory=dict)
     nftables: str = ""
     nftables_place: str = ""
 
@@ -674,6 +677,21 @@ def load_nftables(plan: Plan, environment: Mapping[str, str]) -> None:
             f"{plan.nftables_place}: nftables: nft ends with status {done.returncode}",
             details=lines,
         )
+
+
+def install_command(command: str, package: str, environment: Mapping[str, str]) -> None:
+    """Install the Debian package of a command, if the command is not there.
+
+    Raises UklError, with the line that would install it, if that needs a password
+    or fails.
+    """
+    import shutil
+
+    if shutil.which(command, path=environment.get("PATH")) is not None:
+        return
+    from hijack import tools
+
+    tools.ensure((tools.Requirement(command, package),))
 
 
 def limit(ulimits: Mapping[str, tuple[int, int]]) -> None:

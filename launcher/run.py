@@ -109,6 +109,8 @@ def command(
     given = {key: value for key, value in plan.environment.items() if value is not None}
     changes = {**given, **variables}
     environment = {**os.environ, **changes}
+    if command[0] in plan.packages:
+        runtime.install_command(command[0], plan.packages[command[0]], environment)
     # Before anything is started: most mistakes are spelling mistakes.
     elf.find(command[0], environment)
     if dry_run:

@@ -82,6 +82,8 @@ class Plan:
     publish: list[Publish]
     """Already in the words of the device they belong to."""
     ulimits: dict[str, tuple[int, int]]
+    packages: dict[str, str]
+    """Commands, and the Debian packages that have them."""
     """Soft and hard limits by setrlimit(2)'s names in small letters; -1 is
     unlimited."""
     nftables: str
@@ -98,36 +100,15 @@ class Plan:
         """
         if not any(RUNTIME in spec for spec in self.devices):
             return list(self.devices)
-        runtime = runtime_directory()
+        from hijack.runtime import base_directory
+
+        runtime = base_directory()
         wires = runtime / ".wires"
         try:
             wires.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise UklError(f"cannot make {wires}: {error.strerror}") from None
         return [spec.replace(RUNTIME, os.fspath(runtime)) for spec in self.devices]
-
-
-def runtime_directory() -> Path:
-    """``$XDG_RUNTIME_DIR/ukl``, or this user's place without one; made, 0700.
-
-    Raises UklError if it is another user's or cannot be made.
-    """
-    base = os.environ.get("XDG_RUNTIME_DIR", "")
-    user = Path(f"/run/user/{os.getuid()}")
-    if base.startswith("/") and Path(base).is_dir():
-        made = Path(base) / "ukl"
-    elif user.is_dir():
-        made = user / "ukl"
-    else:
-        made = Path(f"/tmp/ukl-{os.getuid()}")
-    try:
-        made.mkdir(mode=0o700, exist_ok=True)
-        owner = made.lstat().st_uid
-    except OSError as error:
-        raise UklError(f"cannot make {made}: {error.strerror}") from None
-    if owner != os.getuid():
-        raise UklError(f"{made} belongs to another user", "set XDG_RUNTIME_DIR")
-    return made
 
 
 def build(profile: Profile) -> Plan:

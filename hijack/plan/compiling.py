@@ -320,6 +320,7 @@ class _Builder:
             resolv_conf=self.resolv_conf(listed),
             hostname=model.hostname or "",
             publish=publish,
+            packages=dict(model.packages),
             ulimits={
                 name: (limit.soft, limit.hard) for name, limit in model.ulimits.items()
             },

@@ -881,6 +881,15 @@ class Profile(Record):
         "`hard`.",
         "{nofile: {soft: 1024, hard: 4096}}",
     )
+    packages: dict[
+        Annotated[str, Read(words.command_name)],
+        Annotated[str, Read(words.package_name)],
+    ] = several(
+        dict,
+        "Commands that the target may be, and the Debian packages that have them.  A "
+        "missing one is installed before the start, if that needs no password.",
+        "{nginx: nginx-light}",
+    )
     sysctls: dict[
         Annotated[str, Read(words.sysctl_name)],
         Annotated[str, Read(words.sysctl_value, SCALAR)],

@@ -256,6 +256,22 @@ def host_name(value: object) -> str:
     return name
 
 
+def command_name(value: object) -> str:
+    """A command as it is looked for on PATH."""
+    name = text(value)
+    if not re.fullmatch(r"[\w.+@-]+", name) or name.startswith("-"):
+        raise wrong(f"{quoted(name)} is not a command's name (a word without slashes)")
+    return name
+
+
+def package_name(value: object) -> str:
+    """A Debian package's name (Debian Policy 5.6.7)."""
+    name = text(value)
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.+-]+", name):
+        raise wrong(f"{quoted(name)} is not a Debian package's name")
+    return name
+
+
 def wireguard_key(value: object) -> str:
     """32 bytes in base64."""
     given = text(value)

@@ -35,6 +35,19 @@ BAD: list[tuple[str, list[str]]] = [
             )
         ],
     ),
+    (
+        "packages: {/usr/sbin/nginx: nginx}",
+        [
+            (
+                "1:12: packages./usr/sbin/nginx: '/usr/sbin/nginx' is not a "
+                "command's name (a word without slashes)"
+            )
+        ],
+    ),
+    (
+        "packages: {nginx: -o Dpkg}",
+        ["1:19: packages.nginx: '-o Dpkg' is not a Debian package's name"],
+    ),
     ("hostname: a\nhostname: b", ["2:1: hostname: is there twice (first in line 1)"]),
     (
         "hostname: !!python/object:os.system x",
@@ -895,7 +908,7 @@ BAD: list[tuple[str, list[str]]] = [
             "2:11: hostname: 'a b' is not a host name",
             (
                 "3:1: foo: unknown key (known: network, hostname, extra_hosts, "
-                "ports, environment, ulimits, sysctls, mounts, nftables, "
+                "ports, environment, ulimits, packages, sysctls, mounts, nftables, "
                 "capture, kernel)"
             ),
         ],

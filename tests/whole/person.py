@@ -21,11 +21,13 @@ class User:
     directory: Path
     runtime: Path
     started: list[subprocess.Popen[str]] = field(default_factory=list)
+    extra: dict[str, str] = field(default_factory=dict)
+    """Variables for what is run."""
 
     def environment(self) -> dict[str, str]:
         """The environment of everything that is run."""
         kept = {key: value for key, value in os.environ.items() if key[:3] != "UKL"}
-        return kept | {"XDG_RUNTIME_DIR": str(self.runtime)}
+        return kept | {"XDG_RUNTIME_DIR": str(self.runtime)} | self.extra
 
     def do(
         self, script: str, *arguments: object, text: str | None = None

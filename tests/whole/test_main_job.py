@@ -136,6 +136,26 @@ def test_many_requests(user: User, web: int) -> None:
         assert get(web) == HELLO
 
 
+def test_a_missing_command_is_installed(user: User, tmp_path: Path) -> None:
+    """The profile says by which package; apt-get is the test's own."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    apt = tools / "apt-get"
+    apt.write_text(
+        f'#!/bin/sh\necho "$@" >{tmp_path}/said\nln -s /bin/echo {tools}/mine\n'
+    )
+    apt.chmod(0o755)
+    # For those who are not root.
+    (tools / "sudo").write_text('#!/bin/sh\n[ "$1" = -n ] && shift\nexec "$@"\n')
+    (tools / "sudo").chmod(0o755)
+    user.extra["PATH"] = f"{tools}:{os.environ['PATH']}"
+    done = user.do("ukl-run", "-s", "packages={mine: mine-tools}", "mine", "hello")
+    assert (done.returncode, done.stdout) == (0, "hello\n"), done.stderr
+    said = (tmp_path / "said").read_text()
+    assert said == "install -y --no-install-recommends mine-tools\n"
+    assert done.stderr == f"ukl: running apt-get {said}"
+
+
 # -- out of the instance ---------------------------------------------------------
 
 
