@@ -199,6 +199,7 @@ static void attach(struct ctx *c)
 	err = ukl_connect(path, &me.kernel);
 	if (!err) {
 		hide_files(&me.kernel);
+		open_shim();
 		make_anchor();
 		err = ukl_attach(&me.kernel, &c->th);
 	}
@@ -221,6 +222,9 @@ static void attach_again(struct ctx *c, const char *word)
 	RAW1(__NR_close, fd);
 	me.kernel = s.files;
 	me.anchor = s.anchor;
+	me.shim_fd = s.shim_fd;
+	s.shim[sizeof(s.shim) - 1] = 0;
+	copy_text(me.shim, sizeof(me.shim), s.shim);
 	keep_files_over_exec(false);
 	err = ukl_exec_attach(&me.kernel, s.id, &c->th);
 	if (err)

@@ -112,6 +112,7 @@ static void mark_hidden(void)
 	set_kind(c, me.kernel.memory, K_HIDDEN);
 	set_kind(c, me.kernel.image, K_HIDDEN);
 	set_kind(c, me.anchor, K_HIDDEN);
+	set_kind(c, me.shim_fd, K_HIDDEN);
 	for (i = 0; i < UKL_MAX_FDS; i++)
 		if (me.kernel.fd[i] >= 0)
 			set_kind(c, me.kernel.fd[i], K_HIDDEN);
@@ -127,6 +128,21 @@ void hide_files(struct ukl_files *k)
 	hide(&k->image, from);
 	for (i = 0; i < UKL_MAX_FDS; i++)
 		hide(&k->fd[i], from);
+	RAW4(__NR_prlimit64, 0, RLIMIT_NOFILE, &old, 0);
+}
+
+/* For programs that are executed where our path does not lead to us. */
+void open_shim(void)
+{
+	struct rlimit old;
+	long from;
+
+	me.shim_fd = RAW4(__NR_openat, AT_FDCWD, me.shim,
+			  O_RDONLY | O_CLOEXEC, 0);
+	if (me.shim_fd < 0)
+		give_up("cannot open ", me.shim, "");
+	from = hidden_begin(&old);
+	hide(&me.shim_fd, from);
 	RAW4(__NR_prlimit64, 0, RLIMIT_NOFILE, &old, 0);
 }
 
@@ -158,6 +174,7 @@ void keep_files_over_exec(bool keep)
 	RAW3(__NR_fcntl, me.kernel.memory, F_SETFD, flag);
 	RAW3(__NR_fcntl, me.kernel.image, F_SETFD, flag);
 	RAW3(__NR_fcntl, me.anchor, F_SETFD, flag);
+	RAW3(__NR_fcntl, me.shim_fd, F_SETFD, flag);
 	for (i = 0; i < UKL_MAX_FDS; i++)
 		if (me.kernel.fd[i] >= 0)
 			RAW3(__NR_fcntl, me.kernel.fd[i], F_SETFD, flag);
