@@ -84,9 +84,13 @@ static void hide(int *fd, long from)
 	*fd = n;
 }
 
+#define HIDDEN_ROOM	(UKL_MAX_FDS + 16)
+#define HIDDEN_AT	3000
+
 /*
  * Moved above the soft limit, where the program has none, if the hard limit
- * is higher; else right below it.
+ * is higher.  Else to numbers that few programs come to; not to the highest,
+ * since a fork copies the host's table up to the last.
  */
 static long hidden_begin(struct rlimit *old)
 {
@@ -96,12 +100,15 @@ static long hidden_begin(struct rlimit *old)
 		return 500;
 	all = *old;
 	all.rlim_cur = all.rlim_max;
-	if (old->rlim_cur + UKL_MAX_FDS + 8 < old->rlim_max) {
+	if (old->rlim_cur < HIDDEN_AT &&
+	    old->rlim_cur + HIDDEN_ROOM < old->rlim_max) {
 		RAW4(__NR_prlimit64, 0, RLIMIT_NOFILE, &all, 0);
 		return old->rlim_cur;
 	}
-	return old->rlim_cur > 2 * UKL_MAX_FDS ?
-	       (long)old->rlim_cur - UKL_MAX_FDS - 8 : 16;
+	if (old->rlim_cur > HIDDEN_AT + HIDDEN_ROOM)
+		return HIDDEN_AT;
+	return old->rlim_cur > 2 * HIDDEN_ROOM ?
+	       (long)old->rlim_cur - HIDDEN_ROOM : 16;
 }
 
 static void mark_hidden(void)
