@@ -200,6 +200,8 @@ static void attach(struct ctx *c)
 	if (!err) {
 		hide_files(&me.kernel);
 		open_shim();
+		me.uid = RAW0(__NR_geteuid);
+		me.gid = RAW0(__NR_getegid);
 		make_anchor();
 		err = ukl_attach(&me.kernel, &c->th);
 	}
@@ -223,6 +225,8 @@ static void attach_again(struct ctx *c, const char *word)
 	me.kernel = s.files;
 	me.anchor = s.anchor;
 	me.shim_fd = s.shim_fd;
+	me.uid = s.uid;
+	me.gid = s.gid;
 	s.shim[sizeof(s.shim) - 1] = 0;
 	copy_text(me.shim, sizeof(me.shim), s.shim);
 	keep_files_over_exec(false);

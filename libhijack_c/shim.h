@@ -136,7 +136,8 @@ struct process {
 	struct ctx *all;		/* list of contexts, never shortened */
 	struct ukl_files kernel;	/* the instance's descriptors */
 	int anchor;			/* what placeholders are copies of */
-	int shim_fd;			/* our own file */
+	int shim_fd;			/* our own file … */
+	long uid, gid;			/* … whose path these may read */
 	u32 fsgsbase;
 	char instance[256];		/* its directory */
 	char shim[512];			/* our own path, for LD_PRELOAD */
@@ -308,6 +309,7 @@ struct state {
 	u32 id;			/* of the thread record */
 	int anchor;
 	int shim_fd;
+	long uid, gid;
 	struct ukl_files files;
 	char shim[512];
 };

@@ -16,17 +16,23 @@
 
 #define MAX_ARGS	(1 << 20)
 
+/*
+ * Can the program that is to be executed open us through the descriptor?
+ * Privilege that would let us may be gone by then.
+ */
 static bool shim_fd_is_there(void)
 {
 	char path[64], *end = path + sizeof(path);
+	struct stat st;
 	long fd;
 
 	num_put(str_put(path, end, "/proc/self/fd/"), end, me.shim_fd);
 	fd = RAW4(__NR_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
 	if (fd < 0)
 		return false;
+	RAW2(__NR_fstat, fd, &st);
 	RAW1(__NR_close, fd);
-	return true;
+	return (st.st_mode & S_IROTH) || st.st_uid == RAW0(__NR_geteuid);
 }
 
 static void refused(const char *path, const char *why)
@@ -154,9 +160,11 @@ static long count(u64 user)
 /* After a change of user or root the path may lead nowhere. */
 static bool shim_is_there(void)
 {
-	long fd = RAW4(__NR_openat, AT_FDCWD, me.shim, O_RDONLY | O_CLOEXEC,
-		       0);
+	long fd;
 
+	if (RAW0(__NR_geteuid) != me.uid || RAW0(__NR_getegid) != me.gid)
+		return false;
+	fd = RAW4(__NR_openat, AT_FDCWD, me.shim, O_RDONLY | O_CLOEXEC, 0);
 	if (fd < 0)
 		return false;
 	RAW1(__NR_close, fd);
@@ -257,6 +265,8 @@ static long state_file(struct ctx *c)
 		.id = ukl_exec_prepare(c->th),
 		.anchor = me.anchor,
 		.shim_fd = me.shim_fd,
+		.uid = me.uid,
+		.gid = me.gid,
 		.files = me.kernel,
 	};
 	long fd = RAW2(__NR_memfd_create, "ukl", 0), high;

@@ -603,6 +603,37 @@ static long any_call(struct ctx *c, long nr, int fd, void *p, u64 n, long off)
 	return host_call(nr, fd, (long)p, n, off, 0, 0);
 }
 
+#define MAP_PRIVATE_	0x02
+#define MAP_POPULATE_	0x8000
+#define WORTH_MAPPING	(192 * 1024UL)
+#define MAP_AT_ONCE	(2 * 1024 * 1024UL)
+
+/*
+ * A large part of a file of the host, to a socket: the library kernel copies
+ * from the page cache, without a buffer in between.  -ENODEV: it cannot be
+ * mapped.
+ */
+static long send_mapped(struct ctx *c, int out, int in, u64 n, long pos,
+			u64 size)
+{
+	u64 skip = pos & (PAGE - 1);
+	long p, w;
+
+	if ((u64)pos >= size || size - pos < WORTH_MAPPING)
+		return -ENODEV;
+	if (n > size - pos)
+		n = size - pos;
+	if (n > MAP_AT_ONCE)
+		n = MAP_AT_ONCE;
+	p = RAW6(__NR_mmap, 0, n + skip, 1 /* PROT_READ */,
+		 MAP_PRIVATE_ | MAP_POPULATE_, in, pos - skip);
+	if (is_err(p))
+		return -ENODEV;
+	w = lib_call(c, __NR_write, out, p + skip, n, 0, 0, 0);
+	RAW2(__NR_munmap, p, n + skip);
+	return w;
+}
+
 /* Regular file to anything: what is not taken is not consumed. */
 long sys_sendfile(struct ctx *c, struct regs *r)
 {
@@ -638,6 +669,20 @@ long sys_sendfile(struct ctx *c, struct regs *r)
 	if (!io_buffer(c))
 		return -ENOMEM;
 	while (left) {
+		if (left >= WORTH_MAPPING && is_lib(c, out)) {
+			w = send_mapped(c, out, in, left, pos, st.st_size);
+			if (w <= 0 && w != -ENODEV) {
+				if (!done)
+					done = w;
+				break;
+			}
+			if (w > 0) {
+				pos += w;
+				done += w;
+				left -= w;
+				continue;
+			}
+		}
 		part = left < IO_SIZE ? left : IO_SIZE;
 		n = any_call(c, __NR_pread64, in, c->io, part, pos);
 		if (n <= 0) {
