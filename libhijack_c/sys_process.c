@@ -260,6 +260,9 @@ long sys_exit(struct ctx *c, struct regs *r)
 	if (c->pending)
 		return -ERESTARTNOINTR;
 	block_all();
+	/* The last one takes the process along. */
+	if (__atomic_load_n(&c->th->proc->threads, __ATOMIC_SEQ_CST) == 1)
+		ukl_exit(c->th, status);
 	ukl_thread_exit(c->th);
 	if (!keep) {
 		if (c->io)
