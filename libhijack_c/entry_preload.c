@@ -183,9 +183,10 @@ static void why_not(long err)
 			  err == -EOWNERDEAD ? "it has ended" :
 			  err == -ESRCH ? "its record of us is gone" :
 			  "it does not work";
+	char text[80], *end = text + sizeof(text);
 
-	say("cannot attach to the instance in ", me.instance, "");
-	give_up(why, "", "");
+	str_put(str_put(text, end, ": "), end, why);
+	give_up("cannot attach to the instance in ", me.instance, text);
 }
 
 /* A fresh process of the instance. */

@@ -262,4 +262,7 @@ def test_the_end_of_the_instance_ends_its_programs(
 def test_without_an_instance_nothing_runs(inside: Inside, tmp_path: Path) -> None:
     got = inside.run("echo", "no", extra={"UKL_INSTANCE": str(tmp_path / "none")})
     assert (got.returncode, got.stdout) == (125, "")
-    assert got.stderr.startswith("ukl: cannot attach to the instance in")
+    where = tmp_path / "none"
+    assert got.stderr == (
+        f"ukl: cannot attach to the instance in {where}: nobody is there\n"
+    )
