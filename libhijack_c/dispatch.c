@@ -76,7 +76,8 @@ static const sys_fn table[TABLE_SIZE] = {
 	CALL(clone3, sys_clone3), CALL(execve, sys_execve),
 	CALL(execveat, sys_execveat), CALL(exit, sys_exit),
 	CALL(exit_group, sys_exit_group), CALL(arch_prctl, sys_arch_prctl),
-	CALL(prctl, sys_prctl),
+	CALL(prctl, sys_prctl), CALL(unshare, sys_unshare),
+	CALL(setns, sys_fd1),
 	/* Signals. */
 	CALL(rt_sigaction, sys_rt_sigaction),
 	CALL(rt_sigprocmask, sys_rt_sigprocmask),

@@ -183,9 +183,10 @@ static void why_not(long err)
 			  err == -EOWNERDEAD ? "it has ended" :
 			  err == -ESRCH ? "its record of us is gone" :
 			  "it does not work";
+	char text[80], *end = text + sizeof(text);
 
-	say("cannot attach to the instance in ", me.instance, "");
-	give_up(why, "", "");
+	str_put(str_put(text, end, ": "), end, why);
+	give_up("cannot attach to the instance in ", me.instance, text);
 }
 
 /* A fresh process of the instance. */
@@ -199,6 +200,9 @@ static void attach(struct ctx *c)
 	err = ukl_connect(path, &me.kernel);
 	if (!err) {
 		hide_files(&me.kernel);
+		open_shim();
+		me.uid = RAW0(__NR_geteuid);
+		me.gid = RAW0(__NR_getegid);
 		make_anchor();
 		err = ukl_attach(&me.kernel, &c->th);
 	}
@@ -221,6 +225,11 @@ static void attach_again(struct ctx *c, const char *word)
 	RAW1(__NR_close, fd);
 	me.kernel = s.files;
 	me.anchor = s.anchor;
+	me.shim_fd = s.shim_fd;
+	me.uid = s.uid;
+	me.gid = s.gid;
+	s.shim[sizeof(s.shim) - 1] = 0;
+	copy_text(me.shim, sizeof(me.shim), s.shim);
 	keep_files_over_exec(false);
 	err = ukl_exec_attach(&me.kernel, s.id, &c->th);
 	if (err)

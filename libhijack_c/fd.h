@@ -16,6 +16,7 @@ void files_put(struct files *f);
 void files_from_kernel(struct ctx *c);
 void hide_files(struct ukl_files *kernel);
 void make_anchor(void);
+void open_shim(void);
 void keep_files_over_exec(bool keep);
 bool is_hidden(long fd);
 void set_kind(struct ctx *c, long fd, u8 kind);

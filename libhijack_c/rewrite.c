@@ -10,12 +10,13 @@
  * The slot holds a copy of the instructions up to the call, puts the address
  * behind the call into rcx as the call would, and goes to the entry.
  *
- * Three forms, in glibc and nearly everywhere:
+ * Four forms, in glibc and nearly everywhere:
  *
  *	mov $number, %eax; syscall
  *	cmpb $0, variable(%rip); je; xor %eax, %eax; syscall	(read)
  *	mov 0x10(%rsp), %rsi; mov %eax, %r8d; mov 8(%rsp), %edi;
  *		xor %eax, %eax; syscall		(read with threads)
+ *	mov 8(%rsp), %r9; syscall		(libc's syscall())
  *
  * All others go on to trap.  A process begins when it has trapped HOT times,
  * since short-lived ones would pay more than they gain; UKL_REWRITE says "now"
@@ -144,6 +145,12 @@ static int compose(struct slot *s, struct slot *real, u64 site, const u8 *b,
 #define REAL	(real->code + (p - s->code))
 	if (end[-5] == 0xb8 && (end[-6] & 0xf0) != 0x40 &&
 	    *(u32 *)(end - 4) == nr) {
+		head = 5;
+		s->form = 1;
+		for (i = 0; i < head; i++)
+			*p++ = end[i - head];
+	} else if (end[-5] == 0x4c && end[-4] == 0x8b && end[-3] == 0x4c &&
+		   end[-2] == 0x24 && end[-1] == 0x08) {
 		head = 5;
 		s->form = 1;
 		for (i = 0; i < head; i++)

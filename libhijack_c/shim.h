@@ -136,6 +136,8 @@ struct process {
 	struct ctx *all;		/* list of contexts, never shortened */
 	struct ukl_files kernel;	/* the instance's descriptors */
 	int anchor;			/* what placeholders are copies of */
+	int shim_fd;			/* our own file … */
+	long uid, gid;			/* … whose path these may read */
 	u32 fsgsbase;
 	char instance[256];		/* its directory */
 	char shim[512];			/* our own path, for LD_PRELOAD */
@@ -293,6 +295,7 @@ long sys_clone3(struct ctx *c, struct regs *r);
 long sys_exit(struct ctx *c, struct regs *r);
 long sys_exit_group(struct ctx *c, struct regs *r);
 long sys_arch_prctl(struct ctx *c, struct regs *r);
+long sys_unshare(struct ctx *c, struct regs *r);
 long sys_prctl(struct ctx *c, struct regs *r);
 
 /* sys_exec.c */
@@ -305,7 +308,10 @@ struct state {
 	u64 magic;
 	u32 id;			/* of the thread record */
 	int anchor;
+	int shim_fd;
+	long uid, gid;
 	struct ukl_files files;
+	char shim[512];
 };
 
 #pragma GCC visibility pop

@@ -16,6 +16,25 @@
 
 #define MAX_ARGS	(1 << 20)
 
+/*
+ * Can the program that is to be executed open us through the descriptor?
+ * Privilege that would let us may be gone by then.
+ */
+static bool shim_fd_is_there(void)
+{
+	char path[64], *end = path + sizeof(path);
+	struct stat st;
+	long fd;
+
+	num_put(str_put(path, end, "/proc/self/fd/"), end, me.shim_fd);
+	fd = RAW4(__NR_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+	if (fd < 0)
+		return false;
+	RAW2(__NR_fstat, fd, &st);
+	RAW1(__NR_close, fd);
+	return (st.st_mode & S_IROTH) || st.st_uid == RAW0(__NR_geteuid);
+}
+
 static void refused(const char *path, const char *why)
 {
 	say(path, ": ", why);
@@ -138,6 +157,20 @@ static long count(u64 user)
 	return n;
 }
 
+/* After a change of user or root the path may lead nowhere. */
+static bool shim_is_there(void)
+{
+	long fd;
+
+	if (RAW0(__NR_geteuid) != me.uid || RAW0(__NR_getegid) != me.gid)
+		return false;
+	fd = RAW4(__NR_openat, AT_FDCWD, me.shim, O_RDONLY | O_CLOEXEC, 0);
+	if (fd < 0)
+		return false;
+	RAW1(__NR_close, fd);
+	return true;
+}
+
 /*
  * The environment for the new program, in one mapping that starts with the
  * pointers.
@@ -196,7 +229,12 @@ static long environment(struct ctx *c, u64 user, int state)
 		list[at++] = q;
 	}
 	list[at++] = (u64)p;
-	p = str_put(str_put(p, end, "LD_PRELOAD="), end, me.shim);
+	p = str_put(p, end, "LD_PRELOAD=");
+	if (shim_is_there())
+		p = str_put(p, end, me.shim);
+	else
+		p = num_put(str_put(p, end, "/proc/self/fd/"), end,
+			    me.shim_fd);
 	if (own_len) {
 		p = str_put(p, end, ":");
 		if (get_user(p, own, own_len))
@@ -226,12 +264,16 @@ static long state_file(struct ctx *c)
 		.magic = STATE_MAGIC,
 		.id = ukl_exec_prepare(c->th),
 		.anchor = me.anchor,
+		.shim_fd = me.shim_fd,
+		.uid = me.uid,
+		.gid = me.gid,
 		.files = me.kernel,
 	};
 	long fd = RAW2(__NR_memfd_create, "ukl", 0), high;
 
 	if (is_err(fd))
 		return fd;
+	memcpy(s.shim, me.shim, sizeof(s.shim));
 	RAW3(__NR_write, fd, &s, sizeof(s));
 	/* Not among the program's. */
 	high = RAW3(__NR_fcntl, fd, F_DUPFD, me.anchor);
@@ -269,6 +311,12 @@ static long exec(struct ctx *c, struct regs *r, int dirfd, u64 user_path,
 	err = environment(c, envp, state);
 	if (err)
 		goto out;
+	if (!shim_is_there() && !shim_fd_is_there()) {
+		refused(path, "it would run without the shim, which it cannot "
+			"read");
+		err = -EACCES;
+		goto out;
+	}
 	keep_files_over_exec(true);
 	if (r->rax == __NR_execveat)
 		err = host_call(__NR_execveat, dirfd, user_path, argv,

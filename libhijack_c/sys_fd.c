@@ -84,9 +84,13 @@ static void hide(int *fd, long from)
 	*fd = n;
 }
 
+#define HIDDEN_ROOM	(UKL_MAX_FDS + 16)
+#define HIDDEN_AT	3000
+
 /*
  * Moved above the soft limit, where the program has none, if the hard limit
- * is higher; else right below it.
+ * is higher.  Else to numbers that few programs come to; not to the highest,
+ * since a fork copies the host's table up to the last.
  */
 static long hidden_begin(struct rlimit *old)
 {
@@ -96,12 +100,15 @@ static long hidden_begin(struct rlimit *old)
 		return 500;
 	all = *old;
 	all.rlim_cur = all.rlim_max;
-	if (old->rlim_cur + UKL_MAX_FDS + 8 < old->rlim_max) {
+	if (old->rlim_cur < HIDDEN_AT &&
+	    old->rlim_cur + HIDDEN_ROOM < old->rlim_max) {
 		RAW4(__NR_prlimit64, 0, RLIMIT_NOFILE, &all, 0);
 		return old->rlim_cur;
 	}
-	return old->rlim_cur > 2 * UKL_MAX_FDS ?
-	       (long)old->rlim_cur - UKL_MAX_FDS - 8 : 16;
+	if (old->rlim_cur > HIDDEN_AT + HIDDEN_ROOM)
+		return HIDDEN_AT;
+	return old->rlim_cur > 2 * HIDDEN_ROOM ?
+	       (long)old->rlim_cur - HIDDEN_ROOM : 16;
 }
 
 static void mark_hidden(void)
@@ -112,6 +119,7 @@ static void mark_hidden(void)
 	set_kind(c, me.kernel.memory, K_HIDDEN);
 	set_kind(c, me.kernel.image, K_HIDDEN);
 	set_kind(c, me.anchor, K_HIDDEN);
+	set_kind(c, me.shim_fd, K_HIDDEN);
 	for (i = 0; i < UKL_MAX_FDS; i++)
 		if (me.kernel.fd[i] >= 0)
 			set_kind(c, me.kernel.fd[i], K_HIDDEN);
@@ -127,6 +135,21 @@ void hide_files(struct ukl_files *k)
 	hide(&k->image, from);
 	for (i = 0; i < UKL_MAX_FDS; i++)
 		hide(&k->fd[i], from);
+	RAW4(__NR_prlimit64, 0, RLIMIT_NOFILE, &old, 0);
+}
+
+/* For programs that are executed where our path does not lead to us. */
+void open_shim(void)
+{
+	struct rlimit old;
+	long from;
+
+	me.shim_fd = RAW4(__NR_openat, AT_FDCWD, me.shim,
+			  O_RDONLY | O_CLOEXEC, 0);
+	if (me.shim_fd < 0)
+		give_up("cannot open ", me.shim, "");
+	from = hidden_begin(&old);
+	hide(&me.shim_fd, from);
 	RAW4(__NR_prlimit64, 0, RLIMIT_NOFILE, &old, 0);
 }
 
@@ -158,6 +181,7 @@ void keep_files_over_exec(bool keep)
 	RAW3(__NR_fcntl, me.kernel.memory, F_SETFD, flag);
 	RAW3(__NR_fcntl, me.kernel.image, F_SETFD, flag);
 	RAW3(__NR_fcntl, me.anchor, F_SETFD, flag);
+	RAW3(__NR_fcntl, me.shim_fd, F_SETFD, flag);
 	for (i = 0; i < UKL_MAX_FDS; i++)
 		if (me.kernel.fd[i] >= 0)
 			RAW3(__NR_fcntl, me.kernel.fd[i], F_SETFD, flag);
@@ -579,6 +603,37 @@ static long any_call(struct ctx *c, long nr, int fd, void *p, u64 n, long off)
 	return host_call(nr, fd, (long)p, n, off, 0, 0);
 }
 
+#define MAP_PRIVATE_	0x02
+#define MAP_POPULATE_	0x8000
+#define WORTH_MAPPING	(192 * 1024UL)
+#define MAP_AT_ONCE	(2 * 1024 * 1024UL)
+
+/*
+ * A large part of a file of the host, to a socket: the library kernel copies
+ * from the page cache, without a buffer in between.  -ENODEV: it cannot be
+ * mapped.
+ */
+static long send_mapped(struct ctx *c, int out, int in, u64 n, long pos,
+			u64 size)
+{
+	u64 skip = pos & (PAGE - 1);
+	long p, w;
+
+	if ((u64)pos >= size || size - pos < WORTH_MAPPING)
+		return -ENODEV;
+	if (n > size - pos)
+		n = size - pos;
+	if (n > MAP_AT_ONCE)
+		n = MAP_AT_ONCE;
+	p = RAW6(__NR_mmap, 0, n + skip, 1 /* PROT_READ */,
+		 MAP_PRIVATE_ | MAP_POPULATE_, in, pos - skip);
+	if (is_err(p))
+		return -ENODEV;
+	w = lib_call(c, __NR_write, out, p + skip, n, 0, 0, 0);
+	RAW2(__NR_munmap, p, n + skip);
+	return w;
+}
+
 /* Regular file to anything: what is not taken is not consumed. */
 long sys_sendfile(struct ctx *c, struct regs *r)
 {
@@ -614,6 +669,20 @@ long sys_sendfile(struct ctx *c, struct regs *r)
 	if (!io_buffer(c))
 		return -ENOMEM;
 	while (left) {
+		if (left >= WORTH_MAPPING && is_lib(c, out)) {
+			w = send_mapped(c, out, in, left, pos, st.st_size);
+			if (w <= 0 && w != -ENODEV) {
+				if (!done)
+					done = w;
+				break;
+			}
+			if (w > 0) {
+				pos += w;
+				done += w;
+				left -= w;
+				continue;
+			}
+		}
 		part = left < IO_SIZE ? left : IO_SIZE;
 		n = any_call(c, __NR_pread64, in, c->io, part, pos);
 		if (n <= 0) {

@@ -106,6 +106,12 @@ static enum where look(struct ctx *c, char *path, char *buf)
 		p = own_proc(c, p);
 		if (p && through_fd(c, component(p, "fd"), buf))
 			return IN_KERNEL;
+		q = p ? component(p, "ns") : NULL;
+		q = q ? component(q, "net") : NULL;
+		if (q) {
+			str_put(buf, end, "/proc/self/ns/net");
+			return IN_KERNEL;
+		}
 		q = p ? component(p, "net") : NULL;
 		if (!q)
 			return ON_HOST;

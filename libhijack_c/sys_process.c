@@ -43,6 +43,8 @@ static void drop_child(struct ctx *child, bool sig, bool files)
 		unmap_memory(child->sig, sizeof(*child->sig));
 	if (files)
 		files_put(child->files);
+	if (child->io)
+		unmap_memory(child->io, IO_SIZE);
 	if (child->scratch)
 		unmap_memory(child->scratch, child->scratch_size);
 	__atomic_store_n(&child->state, CTX_FREE, __ATOMIC_RELEASE);
@@ -103,7 +105,7 @@ out:
 static long engine(struct ctx *c, u64 flags, u64 sp, long nr, long *args)
 {
 	bool vm = flags & CLONE_VM, thread = flags & CLONE_THREAD;
-	u64 lib_flags = flags & (CLONE_FILES | CLONE_FS);
+	u64 lib_flags = flags & (CLONE_FILES | CLONE_FS | CLONE_NEWNET);
 	struct ukl_thread *record;
 	struct ctx *child = NULL;
 	u64 mask;
@@ -208,6 +210,9 @@ long sys_clone(struct ctx *c, struct regs *r)
 	u64 flags = r->rdi & 0xffffff00UL;
 	long err = check_flags(flags);
 
+	/* A network namespace is one of the library kernel's. */
+	args[0] &= ~(long)CLONE_NEWNET;
+
 	if (err)
 		return err;
 	if (!(flags & CLONE_VM))
@@ -223,7 +228,7 @@ long sys_clone3(struct ctx *c, struct regs *r)
 		char bytes[256];
 	} u = { 0 };
 	long args[6] = { (long)&u, r->rsi };
-	u64 sp = 0;
+	u64 sp = 0, flags;
 	long err;
 
 	if (r->rsi < CLONE_ARGS_SIZE_VER0 || r->rsi > sizeof(u))
@@ -239,7 +244,9 @@ long sys_clone3(struct ctx *c, struct regs *r)
 		sp = u.a.stack + u.a.stack_size;
 	if (!(u.a.flags & CLONE_VM))
 		u.a.stack = u.a.stack_size = 0;
-	return engine(c, u.a.flags, sp, __NR_clone3, args);
+	flags = u.a.flags;
+	u.a.flags &= ~(u64)CLONE_NEWNET;
+	return engine(c, flags, sp, __NR_clone3, args);
 }
 
 /* ------------------------------------------------------------------ */
@@ -253,6 +260,9 @@ long sys_exit(struct ctx *c, struct regs *r)
 	if (c->pending)
 		return -ERESTARTNOINTR;
 	block_all();
+	/* The last one takes the process along. */
+	if (__atomic_load_n(&c->th->proc->threads, __ATOMIC_SEQ_CST) == 1)
+		ukl_exit(c->th, status);
 	ukl_thread_exit(c->th);
 	if (!keep) {
 		if (c->io)
@@ -291,4 +301,25 @@ long sys_prctl(struct ctx *c, struct regs *r)
 	if (r->rdi == PR_SET_SYSCALL_USER_DISPATCH)
 		return -EINVAL;
 	return pass(c, r);
+}
+
+long sys_unshare(struct ctx *c, struct regs *r)
+{
+	u64 flags = r->rdi;
+	long err;
+
+	if (flags & (CLONE_FILES | CLONE_FS)) {
+		err = LIB1(c, __NR_unshare, flags & (CLONE_FILES | CLONE_FS));
+		if (err)
+			return err;
+	}
+	if (flags & CLONE_NEWNET) {
+		err = LIB1(c, __NR_unshare, CLONE_NEWNET);
+		if (err)
+			return err;
+		flags &= ~(u64)CLONE_NEWNET;
+		if (!flags)
+			return 0;
+	}
+	return host_call(__NR_unshare, flags, 0, 0, 0, 0, 0);
 }

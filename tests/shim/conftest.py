@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Callable, Generator
 from pathlib import Path
 
@@ -44,8 +45,13 @@ def compiled(
 def inside(shim: Path, tmp_path: Path) -> Generator[Inside, None, None]:
     """An instance of the test's own; it must live to the end, without a bug."""
     with Instance.boot(directory=tmp_path / "i", name="shim", keep=True) as instance:
+        before = instance.records()
         yield Inside(instance, shim)
         assert instance.running, instance.messages()
+        end = time.monotonic() + 5
+        while instance.records() != before and time.monotonic() < end:
+            time.sleep(0.01)
+        assert instance.records() == before, "processes or threads have leaked"
         log = instance.log()
         assert "BUG:" not in log, log
         assert "WARNING:" not in log, log

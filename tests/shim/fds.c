@@ -171,7 +171,7 @@ TEST(what_stat_says)
 
 TEST(splice_and_sendfile)
 {
-	static char data[300000], got[300000];
+	static char data[900000], got[900000];
 	int fd[2], p[2], f = open("/tmp", O_TMPFILE | O_RDWR, 0600);
 	long i, n, total;
 	off_t off = 100;
@@ -184,15 +184,15 @@ TEST(splice_and_sendfile)
 	MUST(pipe(p));
 	child = fork();
 	if (!child) {
-		for (total = 0; total < 200000; total += n) {
-			n = sendfile(fd[0], f, &off, 200000 - total);
+		for (total = 0; total < 800000; total += n) {
+			n = sendfile(fd[0], f, &off, 800000 - total);
 			if (n <= 0)
 				_exit(1);
 		}
-		_exit(off != 200100);
+		_exit(off != 800100);
 	}
-	for (total = 0; total < 200000; total += n)
-		n = MUST(read(fd[1], got + total, sizeof(got)));
+	for (total = 0; total < 800000; total += n)
+		n = MUST(read(fd[1], got + total, sizeof(got) - total));
 	SHOW(total);
 	SHOW(memcmp(data + 100, got, total));
 	reap(child);

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from inside import Inside, need
 
+from hijack.instance import Instance
+
 Start = Callable[..., "subprocess.Popen[bytes]"]
 
 
@@ -222,7 +224,45 @@ def test_what_cannot_be_preloaded_is_refused(inside: Inside, tmp_path: Path) -> 
     assert got.stdout == "126\n"
 
 
+def test_a_network_namespace_of_its_own(inside: Inside) -> None:
+    need("unshare", "ip")
+    script = "ip link add d0 type dummy; unshare -n ip -o link; ip -o link show d0"
+    got = inside.run("sh", "-c", script)
+    names = re.findall(r"^\d+: (\w+)", got.stdout, re.M)
+    assert names == ["lo", "d0"], got.stdout + got.stderr
+
+
+def test_exec_by_another_user(inside: Inside) -> None:
+    """Whether or not that user may read the shim's path, it stays in the instance."""
+    need("setpriv", "ip")
+    if os.geteuid():
+        pytest.skip("only root can become another user")
+    line = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    inside.run("ip", "link", "add", "d0", "type", "dummy")
+    got = inside.run(*line, "sh", "-c", "id -u; ip -o link show d0; ip link del d0")
+    assert got.stdout.startswith("65534\n"), got.stderr
+    assert ": d0:" in got.stdout, got.stderr
+    assert "d0" not in inside.run("ip", "link").stdout
+
+
+def test_the_end_of_the_instance_ends_its_programs(
+    inside: Inside, tmp_path: Path, shim: Path
+) -> None:
+    directory = tmp_path / "other"
+    with Instance.boot(directory=directory, name="other", keep=True) as other:
+        log = tmp_path / "log"
+        waits = "import socket; socket.create_server(('', 80)).accept()"
+        process = Inside(other, shim).start("/usr/bin/python3", "-c", waits, log=log)
+        until(listens(Inside(other, shim), 80))
+        other.stop()
+        # The kernel host asks, or the next call finds nobody there.
+        assert process.wait(10) in (125, -signal.SIGTERM, -signal.SIGKILL)
+
+
 def test_without_an_instance_nothing_runs(inside: Inside, tmp_path: Path) -> None:
     got = inside.run("echo", "no", extra={"UKL_INSTANCE": str(tmp_path / "none")})
     assert (got.returncode, got.stdout) == (125, "")
-    assert got.stderr.startswith("ukl: cannot attach to the instance in")
+    where = tmp_path / "none"
+    assert got.stderr == (
+        f"ukl: cannot attach to the instance in {where}: nobody is there\n"
+    )
