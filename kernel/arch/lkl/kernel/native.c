@@ -739,6 +739,7 @@ static void native_thread_free(struct ukl_thread *th)
 
 static void native_die(struct ukl_thread *by, const char *why)
 {
+	struct ukl_thread *th;
 	unsigned int i;
 
 	for (i = 0; i < sizeof(ukl.last_words) - 1 && why[i]; i++)
@@ -756,9 +757,9 @@ static void native_die(struct ukl_thread *by, const char *why)
 		ring(by, UKL_FD_IO);
 	SHARED_STORE(&ukl.booted, 2);
 	futex_wake(by, &ukl.booted, INT_MAX);
-	for (i = 0; i < UKL_MAX_THREADS; i++)
-		if (ukl.thread[i].state != UKL_TH_FREE)
-			post(by, &ukl.thread[i], UKL_WAKE_CHANGED);
+	ukl_for_each_record(th)
+		if (th->state != UKL_TH_FREE)
+			post(by, th, UKL_WAKE_CHANGED);
 }
 
 /* For kernel code that cannot go on.  The CPU stays taken. */

@@ -367,12 +367,11 @@ static void forget(struct ukl_thread *th)
 static long reap(struct ukl_proc *proc)
 {
 	struct ukl_thread *th;
-	int i, n = 0;
+	int n = 0;
 
 	/* A poked record may be in a list: empty it first. */
 	ukl_handle_pokes();
-	for (i = 0; i < UKL_MAX_THREADS; i++) {
-		th = &ukl.thread[i];
+	ukl_for_each_record(th) {
 		if (th->state == UKL_TH_FREE || th->proc != proc)
 			continue;
 		forget(th);
@@ -387,10 +386,8 @@ static long reap(struct ukl_proc *proc)
 static void end_siblings(struct ukl_thread *host, bool free)
 {
 	struct ukl_thread *th;
-	int i;
 
-	for (i = 0; i < UKL_MAX_THREADS; i++) {
-		th = &ukl.thread[i];
+	ukl_for_each_record(th) {
 		if (th == host || th->state == UKL_TH_FREE ||
 		    th->proc != host->proc)
 			continue;

@@ -15,6 +15,15 @@ enum ukl_leave {
 	UKL_LEFT_DEAD,		/* for ever: the kernel has stopped */
 };
 
+/*
+ * All records that were ever taken, which is the first free one first: what
+ * lies behind is not touched, for a child would fault in every page of it.
+ */
+#define ukl_for_each_record(th)						\
+	for ((th) = ukl.thread;						\
+	     (th) < ukl.thread + UKL_MAX_THREADS &&			\
+	     ((th)->id || (th)->state != UKL_TH_FREE); (th)++)
+
 /* entry.S */
 long ukl_resume(struct ukl_thread *th, unsigned long sp);
 void ukl_leave(unsigned long *save, struct ukl_thread *th, long why);
