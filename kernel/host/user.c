@@ -502,10 +502,13 @@ static void *user_thread(void *arg)
 		}
 		if (u->poll[0].revents & POLLOUT)
 			send_queued(u);
+		/*
+		 * First this: libslirp looks at the clock here only, and
+		 * sockets made by an old clock expire at once.
+		 */
+		slirp_pollfds_poll(u->slirp, n < 0 || !filled, get_revents, u);
 		if (u->poll[0].revents & POLLIN)
 			read_frames(u);
-		if (filled)
-			slirp_pollfds_poll(u->slirp, n < 0, get_revents, u);
 	}
 }
 
