@@ -17,10 +17,13 @@
  *					instance; PROTO is tcp or udp, an IPv6
  *					address is in brackets; may be repeated
  *
- * In a network N the gateway is N+2, the name server N+3 (it hands queries to
- * the first of the host's /etc/resolv.conf) and the instance must be N+15
- * (10.0.2.15/24; N::15 in IPv6, as it is written: fd00::15/64), with default
- * routes by the gateway: published ports lead there.
+ * What the instance must be given, in the default networks:
+ *	addresses	10.0.2.15/24, fd00::15/64 (published ports lead there)
+ *	default routes	via 10.0.2.2, via fd00::2
+ *	name servers	10.0.2.3, fd00::3 (queries go to the first server of
+ *			that family in the host's /etc/resolv.conf)
+ * In others the same numbers are added to the network's.  The router
+ * advertises itself too, for accept-ra.  There is no DHCP.
  *
  * Frames cross a pair of SOCK_SEQPACKET sockets with a virtio_net_hdr before
  * each, the instance's end is a TAP to the library kernel.  So one frame
@@ -386,18 +389,77 @@ static void read_frames(struct user *u)
 	}
 }
 
-/* libslirp made the sums of what it sends; nobody need look at them. */
-static const struct virtio_net_hdr checked = {
-	.flags = VIRTIO_NET_HDR_F_DATA_VALID,
-};
+#define HEAD_MAX	(14 + 40 + 20)
+
+/* The sum of @len bytes (even) in host order, not folded. */
+static uint64_t add_words(const uint8_t *p, size_t len)
+{
+	uint64_t sum = 0;
+	uint16_t w;
+
+	for (; len; p += 2, len -= 2) {
+		memcpy(&w, p, 2);
+		sum += w;
+	}
+	return sum;
+}
+
+/*
+ * libslirp made the sums of what it sends, and nobody need look at them.  The
+ * library kernel's driver believes a frame whose sum is "not made yet": that
+ * means the pseudo-header's in its place, so that the frame may be sent on.
+ * Copies the headers to @head.  Returns their length; 0: not such a frame.
+ */
+static size_t leave_sum(const uint8_t *frame, size_t len, uint8_t *head,
+			struct virtio_net_hdr *hdr)
+{
+	int v6 = len > 14 && frame[12] == 0x86 && frame[13] == 0xdd;
+	size_t start = v6 ? 14 + 40 : 14 + 20, end;
+	const uint8_t *ip = frame + 14;
+	uint64_t sum;
+	uint16_t word;
+	uint8_t proto;
+
+	if (len < start)
+		return 0;
+	if (!v6 && (frame[12] != 8 || frame[13] || ip[0] != 0x45 ||
+		    (ip[6] & 0x3f) || ip[7]))
+		return 0;
+	proto = ip[v6 ? 6 : 9];
+	if (proto == IPPROTO_TCP)
+		hdr->csum_offset = 16;
+	else if (proto == IPPROTO_UDP)
+		hdr->csum_offset = 6;
+	else
+		return 0;
+	end = start + hdr->csum_offset + 2;
+	word = v6 ? ip[4] << 8 | ip[5] : (ip[2] << 8 | ip[3]) - 20;
+	/* Without padding, which a sum would include. */
+	if (len < end || len != start + word)
+		return 0;
+	sum = (v6 ? add_words(ip + 8, 32) : add_words(ip + 12, 8)) +
+	      htons(word) + htons(proto);
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	word = sum;
+	memcpy(head, frame, end);
+	memcpy(head + start + hdr->csum_offset, &word, 2);
+	hdr->flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
+	hdr->csum_start = start;
+	return end;
+}
 
 static ssize_t write_frame(struct user *u, const void *data, size_t len)
 {
-	struct iovec iov[2] = {
-		{ (void *)&checked, VNET_HDR }, { (void *)data, len },
+	struct virtio_net_hdr hdr = { 0 };
+	uint8_t head[HEAD_MAX];
+	size_t n = leave_sum(data, len, head, &hdr);
+	struct iovec iov[3] = {
+		{ &hdr, VNET_HDR }, { head, n },
+		{ (uint8_t *)data + n, len - n },
 	};
 
-	return writev(u->fd, iov, 2);
+	return writev(u->fd, iov, 3);
 }
 
 static ssize_t send_packet(const void *data, size_t len, void *opaque)

@@ -45,8 +45,8 @@ class Scene:
         """This thread's new sockets belong to the namespace."""
         libc = ctypes.CDLL(None, use_errno=True)
         with (
-            open("/proc/thread-self/ns/net") as before,
-            open(f"/proc/{self.holder}/ns/net") as there,
+            Path("/proc/thread-self/ns/net").open() as before,
+            Path(f"/proc/{self.holder}/ns/net").open() as there,
         ):
             assert libc.setns(there.fileno(), _CLONE_NEWNET) == 0
             try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import signal
@@ -10,6 +9,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -119,9 +119,8 @@ def test_refused(scene: Scene, attached: Attachment, family: int) -> None:
     listener = scene.listen(SERVER[family])
     port = listener.getsockname()[1]
     listener.close()
-    with tcp(attached, family) as s, pytest.raises(OSError) as caught:
+    with tcp(attached, family) as s, pytest.raises(ConnectionRefusedError):
         s.connect((SERVER[family], port))
-    assert caught.value.errno == errno.ECONNREFUSED
 
 
 @FAMILIES
@@ -137,13 +136,8 @@ def test_host_loopback(scene: Scene, boot: Boot, family: int, allowed: bool) -> 
                 s.sendall(b"hello")
                 assert s.recv_exactly(5) == b"hello"
             else:
-                with pytest.raises(OSError) as caught:
+                with pytest.raises(OSError, match=r"refused|unreachable|No route"):
                     s.connect((GATEWAY[family], port))
-                assert caught.value.errno in (
-                    errno.ECONNREFUSED,
-                    errno.ENETUNREACH,
-                    errno.EHOSTUNREACH,
-                )
 
 
 @FAMILIES
@@ -244,7 +238,7 @@ def test_a_reader_that_does_not_read(scene: Scene, attached: Attachment) -> None
         s = tcp(attached)
         s.connect((address, ignored))
         attached.syscall(72, s.fd, 4, os.O_NONBLOCK)  # fcntl F_SETFL
-        with pytest.raises(BlockingIOError):
+        with suppress(BlockingIOError):
             while True:
                 s.send(bytes(1 << 16))
         stuck.append(s)
@@ -312,7 +306,7 @@ def test_needs_nothing(scene: Scene, boot: Boot) -> None:
     assert "ukl-user" in threads
     children = [path.read_text().strip() for path in proc.glob("task/*/children")]
     assert not any(children)
-    links = {os.readlink(path) for path in proc.glob("fd/*")}
+    links = {str(path.readlink()) for path in proc.glob("fd/*")}
     assert not any("/dev/" in link and "null" not in link for link in links)
     if scene.unprivileged:
         status = (proc / "status").read_text()
