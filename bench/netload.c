@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * netload ROW SECONDS IP PORT: the client of netserve, always on the host's
- * kernel.  Prints one number, transactions per second for the rows tcp-rr,
+ * netload ROW SECONDS IP PORT: the client of netserve, on the host's kernel or,
+ * compiled for it, in the instance whose control socket UKL_CONTROL names.
+ * Prints one number, transactions per second for the rows tcp-rr,
  * udp-rr and crr (a connection per transaction), bits per second for in and
  * out, and tells the server to end.
  */
@@ -158,12 +159,13 @@ int main(int argc, char **argv)
 		return 125;
 	}
 	signal(SIGPIPE, SIG_IGN);
-	side_begin("here");
+	side_begin(getenv("UKL_CONTROL") ? getenv("UKL_CONTROL") : "here");
 	server = address(argv[3], atoi(argv[4]));
 	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		if (!strcmp(argv[1], rows[i].name)) {
 			printf("%.12g\n", rows[i].run(atof(argv[2])));
-			ask('q');
+			MUST(SYS_close, ask('q'));
+			side_end();
 			return 0;
 		}
 	die(argv[1], EINVAL);

@@ -39,7 +39,6 @@ BUILD_TOOLS = (
     Requirement("tar", "tar"),
     Requirement("patch", "patch"),
     # The kernel host's user networking.
-    Requirement("pkg-config", "pkg-config"),
     Requirement("/usr/include/slirp/libslirp.h", "libslirp-dev"),
 )
 

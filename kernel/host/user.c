@@ -18,10 +18,13 @@
  *					instance; PROTO is tcp or udp, an IPv6
  *					address is in brackets; may be repeated
  *
- * In a network N the gateway is N+2, the name server N+3 (it hands queries to
- * the first of the host's /etc/resolv.conf) and the instance must be N+15
- * (10.0.2.15/24; N::15 in IPv6, as it is written: fd00::15/64), with default
- * routes by the gateway: published ports lead there.
+ * What the instance must be given, in the default networks:
+ *	addresses	10.0.2.15/24, fd00::15/64 (published ports lead there)
+ *	default routes	via 10.0.2.2, via fd00::2
+ *	name servers	10.0.2.3, fd00::3 (queries go to the first server of
+ *			that family in the host's /etc/resolv.conf)
+ * In others the same numbers are added to the network's.  The router
+ * advertises itself too, for accept-ra.  There is no DHCP.
  *
  * Frames cross a pair of SOCK_SEQPACKET sockets with a virtio_net_hdr before
  * each, the instance's end is a TAP to the library kernel.  So one frame
@@ -68,6 +71,7 @@
 
 struct publish {
 	int udp;
+	int fd;			/* libslirp's socket, of UDP only */
 	struct sockaddr_storage host, inner;
 	const char *text;
 };
@@ -100,6 +104,8 @@ struct user {
 	int npoll, apoll;
 	struct frame *head, **tail;
 	size_t queued;
+	/* Ports of the host's loopback that sent to a published UDP port. */
+	uint8_t heard[2][65536 / 8];
 	uint8_t buffer[FRAME_MAX];
 };
 
@@ -294,6 +300,80 @@ static void finish_sum(uint8_t *data, size_t len, unsigned int offset)
 	memcpy(data + offset, &sum, 2);
 }
 
+/* The UDP header in a frame between the instance and the gateway, or NULL. */
+static const uint8_t *gateway_udp(const struct user *u, const uint8_t *frame,
+				  size_t len, int out, int *v6)
+{
+	const uint8_t *ip = frame + 14, *udp, *addr;
+	struct in6_addr gateway6 = u->net6;
+	uint32_t gateway4 = htonl(ntohl(u->net4.s_addr) + 2);
+
+	if (len < 14 + 28)
+		return NULL;
+	gateway6.s6_addr[15] = 2;
+	*v6 = frame[12] == 0x86 && frame[13] == 0xdd;
+	if (*v6) {
+		addr = ip + (out ? 24 : 8);
+		udp = ip + 40;
+		if (ip[6] != IPPROTO_UDP || len < 14 + 48 ||
+		    memcmp(addr, &gateway6, 16))
+			return NULL;
+	} else {
+		addr = ip + (out ? 16 : 12);
+		udp = ip + 4 * (ip[0] & 15);
+		/* A fragment's ports are elsewhere. */
+		if (frame[12] != 8 || frame[13] || ip[9] != IPPROTO_UDP ||
+		    (ip[6] & 0x3f) || ip[7] || udp + 8 > frame + len ||
+		    memcmp(addr, &gateway4, 4))
+			return NULL;
+	}
+	return udp;
+}
+
+/*
+ * Where the host's loopback is out of reach, libslirp drops answers to its
+ * clients of published UDP ports too: they leave here.  Returns whether the
+ * frame was one.
+ */
+static int answer_loopback(struct user *u, const uint8_t *frame, size_t len)
+{
+	struct sockaddr_in to4 = {
+		.sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+	};
+	struct sockaddr_in6 to6 = {
+		.sin6_family = AF_INET6, .sin6_addr = in6addr_loopback,
+	};
+	const struct sockaddr_in *inner;
+	const uint8_t *udp;
+	unsigned int port, size;
+	int v6, i;
+
+	udp = u->host ? NULL : gateway_udp(u, frame, len, 1, &v6);
+	if (!udp)
+		return 0;
+	port = udp[2] << 8 | udp[3];
+	size = udp[4] << 8 | udp[5];
+	if (!(u->heard[v6][port / 8] & 1 << port % 8) || size < 8 ||
+	    udp + size > frame + len)
+		return 0;
+	for (i = 0; i < u->npublish; i++) {
+		inner = (void *)&u->publish[i].inner;
+		if (!u->publish[i].udp || u->publish[i].fd < 0 ||
+		    memcmp(&inner->sin_port, udp, 2) ||
+		    (inner->sin_family == AF_INET6) != v6)
+			continue;
+		memcpy(&to4.sin_port, udp + 2, 2);
+		to6.sin6_port = to4.sin_port;
+		sendto(u->publish[i].fd, udp + 8, size - 8,
+		       MSG_DONTWAIT | MSG_NOSIGNAL,
+		       v6 ? (void *)&to6 : (void *)&to4,
+		       v6 ? sizeof(to6) : sizeof(to4));
+		return 1;
+	}
+	return 0;
+}
+
 /* Everything that the instance has sent, up to a limit. */
 static void read_frames(struct user *u)
 {
@@ -312,29 +392,94 @@ static void read_frames(struct user *u)
 		    hdr.csum_start + hdr.csum_offset + 2 <= len)
 			finish_sum(frame + hdr.csum_start,
 				   len - hdr.csum_start, hdr.csum_offset);
-		slirp_input(u->slirp, frame, len);
+		if (!u->npublish || !answer_loopback(u, frame, len))
+			slirp_input(u->slirp, frame, len);
 	}
 }
 
-/* libslirp made the sums of what it sends; nobody need look at them. */
-static const struct virtio_net_hdr checked = {
-	.flags = VIRTIO_NET_HDR_F_DATA_VALID,
-};
+#define HEAD_MAX	(14 + 40 + 20)
+
+/* The sum of @len bytes (even) in host order, not folded. */
+static uint64_t add_words(const uint8_t *p, size_t len)
+{
+	uint64_t sum = 0;
+	uint16_t w;
+
+	for (; len; p += 2, len -= 2) {
+		memcpy(&w, p, 2);
+		sum += w;
+	}
+	return sum;
+}
+
+/*
+ * libslirp made the sums of what it sends, and nobody need look at them.  The
+ * library kernel's driver believes a frame whose sum is "not made yet": that
+ * means the pseudo-header's in its place, so that the frame may be sent on.
+ * Copies the headers to @head.  Returns their length; 0: not such a frame.
+ */
+static size_t leave_sum(const uint8_t *frame, size_t len, uint8_t *head,
+			struct virtio_net_hdr *hdr)
+{
+	int v6 = len > 14 && frame[12] == 0x86 && frame[13] == 0xdd;
+	size_t start = v6 ? 14 + 40 : 14 + 20, end;
+	const uint8_t *ip = frame + 14;
+	uint64_t sum;
+	uint16_t word;
+	uint8_t proto;
+
+	if (len < start)
+		return 0;
+	if (!v6 && (frame[12] != 8 || frame[13] || ip[0] != 0x45 ||
+		    (ip[6] & 0x3f) || ip[7]))
+		return 0;
+	proto = ip[v6 ? 6 : 9];
+	if (proto == IPPROTO_TCP)
+		hdr->csum_offset = 16;
+	else if (proto == IPPROTO_UDP)
+		hdr->csum_offset = 6;
+	else
+		return 0;
+	end = start + hdr->csum_offset + 2;
+	word = v6 ? ip[4] << 8 | ip[5] : (ip[2] << 8 | ip[3]) - 20;
+	/* Without padding, which a sum would include. */
+	if (len < end || len != start + word)
+		return 0;
+	sum = (v6 ? add_words(ip + 8, 32) : add_words(ip + 12, 8)) +
+	      htons(word) + htons(proto);
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	word = sum;
+	memcpy(head, frame, end);
+	memcpy(head + start + hdr->csum_offset, &word, 2);
+	hdr->flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
+	hdr->csum_start = start;
+	return end;
+}
 
 static ssize_t write_frame(struct user *u, const void *data, size_t len)
 {
-	struct iovec iov[2] = {
-		{ (void *)&checked, VNET_HDR }, { (void *)data, len },
+	struct virtio_net_hdr hdr = { 0 };
+	uint8_t head[HEAD_MAX];
+	size_t n = leave_sum(data, len, head, &hdr);
+	struct iovec iov[3] = {
+		{ &hdr, VNET_HDR }, { head, n },
+		{ (uint8_t *)data + n, len - n },
 	};
 
-	return writev(u->fd, iov, 2);
+	return writev(u->fd, iov, 3);
 }
 
 static ssize_t send_packet(const void *data, size_t len, void *opaque)
 {
 	struct user *u = opaque;
 	struct frame *f;
+	const uint8_t *udp;
+	int v6;
 
+	if (u->npublish && !u->host &&
+	    (udp = gateway_udp(u, data, len, 0, &v6)))
+		u->heard[v6][(udp[0] << 8 | udp[1]) / 8] |= 1 << udp[1] % 8;
 	if (!u->head && (write_frame(u, data, len) >= 0 || errno != EAGAIN))
 		return len;
 	if (u->queued + len > QUEUE_HIGH)
@@ -510,10 +655,13 @@ static void *user_thread(void *arg)
 		}
 		if (u->poll[0].revents & POLLOUT)
 			send_queued(u);
+		/*
+		 * First this: libslirp looks at the clock here only, and
+		 * sockets made by an old clock expire at once.
+		 */
+		slirp_pollfds_poll(u->slirp, n < 0 || !filled, get_revents, u);
 		if (u->poll[0].revents & POLLIN)
 			read_frames(u);
-		if (filled)
-			slirp_pollfds_poll(u->slirp, n < 0, get_revents, u);
 	}
 }
 
@@ -558,6 +706,27 @@ static void start_slirp(struct user *u, const char *text)
 		fail("--device %.100s: libslirp did not start", text);
 }
 
+/* The socket that libslirp has just bound, or -1. */
+static int bound_socket(const struct publish *p, socklen_t len)
+{
+	struct sockaddr_storage is;
+	socklen_t size;
+	int fd, type;
+
+	for (fd = 3; fd < 4096; fd++) {
+		size = sizeof(type);
+		if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) ||
+		    type != SOCK_DGRAM)
+			continue;
+		memset(&is, 0, sizeof(is));
+		size = sizeof(is);
+		if (!getsockname(fd, (void *)&is, &size) && size == len &&
+		    !memcmp(&is, &p->host, len))
+			return fd;
+	}
+	return -1;
+}
+
 static void add_publish(struct user *u, struct publish *p)
 {
 	int v6 = p->host.ss_family == AF_INET6;
@@ -579,6 +748,7 @@ static void add_publish(struct user *u, struct publish *p)
 		fail("publish=%s: %s%s", p->text,
 		     strerror(errno ? errno : EADDRINUSE),
 		     errno == EACCES ? " (ports below 1024 are root's)" : "");
+	p->fd = p->udp && !u->host ? bound_socket(p, len) : -1;
 }
 
 int user_open(int slot, struct ukl_dev *dev, const char *text)

@@ -1,0 +1,350 @@
+"""The user backend: the host is reached by the kernel host's own sockets."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from inside import Socket, configure, tcp, udp
+from scene import LOOPBACK, NAMESERVER, SERVER, Scene, eventually
+
+from hijack.errors import UklError
+from hijack.instance import Attachment, Instance
+
+Boot = Callable[..., Instance]
+
+FAMILIES = pytest.mark.parametrize(
+    "family", [socket.AF_INET, socket.AF_INET6], ids=["ipv4", "ipv6"]
+)
+GATEWAY = {socket.AF_INET: "10.0.2.2", socket.AF_INET6: "fd00::2"}
+ANY = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
+BULK = 200 << 20
+
+
+def echo(connection: socket.socket) -> None:
+    """What comes goes back."""
+    while data := connection.recv(1 << 16):
+        connection.sendall(data)
+
+
+def brackets(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+@FAMILIES
+def test_tcp(scene: Scene, attached: Attachment, family: int) -> None:
+    port = scene.serve(SERVER[family], echo)
+    data = os.urandom(300_000)
+    with tcp(attached, family) as s:
+        s.connect((SERVER[family], port))
+        for size in (1, 1460, 65535):
+            s.sendall(data[:size])
+            assert s.recv_exactly(size) == data[:size]
+        s.shutdown()
+        assert s.recv() == b""
+
+
+@FAMILIES
+@pytest.mark.parametrize("size", [1, 1472, 9000])
+def test_udp(scene: Scene, attached: Attachment, family: int, size: int) -> None:
+    server = scene.socket(family, socket.SOCK_DGRAM)
+    server.bind((SERVER[family], 0))
+    port = server.getsockname()[1]
+    data = os.urandom(size)
+    with udp(attached, family) as s:
+        s.sendto(data, (SERVER[family], port))
+        got, source = server.recvfrom(1 << 16)
+        assert got == data
+        server.sendto(got[::-1], source)
+        assert s.readable(5)
+        assert s.recvfrom() == (data[::-1], (SERVER[family], port))
+
+
+@FAMILIES
+@pytest.mark.parametrize("mtu", [65520, 1500])
+def test_bulk(scene: Scene, boot: Boot, family: int, mtu: int) -> None:
+    """200 MiB out, then 200 MiB in, with checksums."""
+    seen: list[str] = []
+    block = os.urandom(1 << 20)
+    want = hashlib.sha1(block * (BULK >> 20)).hexdigest()
+
+    def serve(connection: socket.socket) -> None:
+        digest = hashlib.sha1()
+        while data := connection.recv(1 << 18):
+            digest.update(data)
+        seen.append(digest.hexdigest())
+        for _ in range(BULK >> 20):
+            connection.sendall(block)
+
+    port = scene.serve(SERVER[family], serve)
+    with boot(f"mtu={mtu}").attach() as attached:
+        configure(attached)
+        with tcp(attached, family) as s:
+            s.connect((SERVER[family], port))
+            for _ in range(BULK >> 20):
+                s.sendall(block)
+            s.shutdown()
+            digest = hashlib.sha1()
+            while data := s.recv(1 << 18):
+                digest.update(data)
+    assert seen == [want]
+    assert digest.hexdigest() == want
+
+
+def test_names(scene: Scene, attached: Attachment) -> None:
+    """10.0.2.3 hands queries to the host's name server, and answers back."""
+    server = scene.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server.bind((NAMESERVER, 53))
+    query = struct.pack("!6H", 0x1234, 0x100, 1, 0, 0, 0)
+    query += b"\x05hello\x04test\0" + struct.pack("!2H", 1, 1)
+    with udp(attached) as s:
+        s.sendto(query, ("10.0.2.3", 53))
+        got, source = server.recvfrom(512)
+        assert got == query
+        server.sendto(got + b"the answer", source)
+        assert s.readable(5)
+        assert s.recvfrom() == (query + b"the answer", ("10.0.2.3", 53))
+
+
+@FAMILIES
+def test_refused(scene: Scene, attached: Attachment, family: int) -> None:
+    listener = scene.listen(SERVER[family])
+    port = listener.getsockname()[1]
+    listener.close()
+    with tcp(attached, family) as s, pytest.raises(ConnectionRefusedError):
+        s.connect((SERVER[family], port))
+
+
+@FAMILIES
+@pytest.mark.parametrize("allowed", [False, True], ids=["off", "on"])
+def test_host_loopback(scene: Scene, boot: Boot, family: int, allowed: bool) -> None:
+    """The gateway's address is the host's loopback only where that is wanted."""
+    port = scene.serve(LOOPBACK[family], echo)
+    with boot("host=on" if allowed else "").attach() as attached:
+        configure(attached)
+        with tcp(attached, family) as s:
+            if allowed:
+                s.connect((GATEWAY[family], port))
+                s.sendall(b"hello")
+                assert s.recv_exactly(5) == b"hello"
+            else:
+                with pytest.raises(OSError, match=r"refused|unreachable|No route"):
+                    s.connect((GATEWAY[family], port))
+
+
+@FAMILIES
+@pytest.mark.parametrize("where", [LOOPBACK, ANY, SERVER], ids=["lo", "any", "address"])
+def test_published(
+    scene: Scene, boot: Boot, family: int, where: dict[int, str]
+) -> None:
+    """TCP and UDP at a port of the host; the bind address is kept."""
+    at = brackets(where[family])
+    other = SERVER if where is LOOPBACK else LOOPBACK
+    target = where[family] if where is not ANY else SERVER[family]
+    instance = boot(f"publish=tcp:{at}:8080:80,publish=udp:{at}:8053:53")
+    with instance.attach() as attached:
+        configure(attached)
+        with tcp(attached, family) as listener, udp(attached, family) as datagrams:
+            listener.bind((ANY[family], 80))
+            listener.listen()
+            datagrams.bind((ANY[family], 53))
+            client = scene.socket(family, socket.SOCK_STREAM)
+            client.connect((target, 8080))
+            client.sendall(b"hello")
+            connection, peer = listener.accept()
+            with connection:
+                assert connection.recv_exactly(5) == b"hello"
+                connection.sendall(b"world")
+                assert client.recv(5, socket.MSG_WAITALL) == b"world"
+            if target == SERVER[family]:
+                assert peer[0] == SERVER[family], "the real client's address"
+            client = scene.socket(family, socket.SOCK_DGRAM)
+            client.sendto(b"question", (target, 8053))
+            assert datagrams.readable(5)
+            data, source = datagrams.recvfrom()
+            assert data == b"question"
+            datagrams.sendto(b"answer", source)
+            assert client.recvfrom(100)[0] == b"answer"
+        if where is not ANY:
+            client = scene.socket(family, socket.SOCK_STREAM)
+            with pytest.raises(ConnectionRefusedError):
+                client.connect((other[family], 8080))
+
+
+def test_published_both_families(scene: Scene, boot: Boot) -> None:
+    """0.0.0.0 and [::] with one port are two things."""
+    boot("publish=tcp:0.0.0.0:8080:80,publish=tcp:[::]:8080:80")
+    with pytest.raises(OSError, match="in use"):
+        scene.listen("0.0.0.0", 8080)
+    with pytest.raises(OSError, match="in use"):
+        scene.listen("::", 8080)
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+def test_address_in_use(scene: Scene, boot: Boot, protocol: str) -> None:
+    kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
+    taken = scene.socket(socket.AF_INET, kind)
+    taken.bind(("127.0.0.1", 8080))
+    if protocol == "tcp":
+        taken.listen()
+    word = f"publish={protocol}:127.0.0.1:8080:80"
+    with pytest.raises(UklError, match=f"{word}: Address already in use"):
+        boot(f"publish=tcp:127.0.0.1:8081:81,{word}")
+    scene.listen("127.0.0.1", 8081)
+
+
+def test_many_connections(scene: Scene, attached: Attachment) -> None:
+    """500 at once, all open, all answered."""
+    port = scene.serve(SERVER[socket.AF_INET], echo)
+    sockets = []
+    for _ in range(500):
+        s = tcp(attached)
+        s.connect((SERVER[socket.AF_INET], port))
+        sockets.append(s)
+    for number, s in enumerate(sockets):
+        s.sendall(struct.pack("!I", number))
+    for number, s in enumerate(sockets):
+        assert s.recv_exactly(4) == struct.pack("!I", number)
+    for s in sockets:
+        s.close()
+
+
+def test_a_reader_that_does_not_read(scene: Scene, attached: Attachment) -> None:
+    """Streams that nobody reads, in both directions, hold nobody up."""
+    stop = threading.Event()
+
+    def flood(connection: socket.socket) -> None:
+        while not stop.is_set():
+            connection.sendall(bytes(1 << 16))
+
+    def ignore(connection: socket.socket) -> None:
+        stop.wait(60)
+
+    address = SERVER[socket.AF_INET]
+    flooded, ignored, port = (scene.serve(address, f) for f in (flood, ignore, echo))
+    stuck = []
+    for _ in range(4):
+        s = tcp(attached)
+        s.connect((address, flooded))
+        stuck.append(s)
+        s = tcp(attached)
+        s.connect((address, ignored))
+        attached.syscall(72, s.fd, 4, os.O_NONBLOCK)  # fcntl F_SETFL
+        with suppress(BlockingIOError):
+            while True:
+                s.send(bytes(1 << 16))
+        stuck.append(s)
+    with udp(attached) as s:
+        for _ in range(2000):
+            s.sendto(bytes(9000), (address, 9))
+    with tcp(attached) as s:
+        s.connect((address, port))
+        for _ in range(100):
+            s.sendall(b"x" * 1000)
+            assert s.recv_exactly(1000) == b"x" * 1000
+    stop.set()
+    for s in stuck:
+        s.close()
+
+
+def ping(attached: Attachment, to: str) -> bytes | None:
+    """The payload of the answer to one echo request (RFC 792); None: none."""
+    with Socket(attached, socket.AF_INET, socket.SOCK_RAW, -1, 1) as s:
+        message = struct.pack("!BBHHH", 8, 0, 0, 77, 1) + b"are you there?"
+        total = sum(struct.unpack(f"!{len(message) // 2}H", message))
+        total = (total & 0xFFFF) + (total >> 16)
+        message = message[:2] + struct.pack("!H", ~total & 0xFFFF) + message[4:]
+        s.sendto(message, (to, 0))
+        while s.readable(1):
+            answer, _ = s.recvfrom()
+            if answer[20] == 0:
+                return answer[28:]
+    return None
+
+
+@pytest.mark.parametrize("allowed", [False, True], ids=["forbidden", "allowed"])
+def test_ping(scene: Scene, boot: Boot, allowed: bool) -> None:
+    """Where the host lets its users ping, the instance pings."""
+    scene.run(
+        "sh",
+        "-c",
+        f"echo {'0 65534' if allowed else '1 0'} >/proc/sys/net/ipv4/ping_group_range",
+    )
+    with boot().attach() as attached:
+        configure(attached)
+        assert ping(attached, "10.0.2.2") == b"are you there?"
+        answer = ping(attached, SERVER[socket.AF_INET])
+    if allowed or not scene.unprivileged:
+        assert answer == b"are you there?"
+    else:
+        assert answer is None
+
+
+def test_other_networks(scene: Scene, boot: Boot) -> None:
+    port = scene.serve(SERVER[socket.AF_INET], echo)
+    with boot("ipv4=172.30.8.0/22,ipv6=off,name=out0").attach() as attached:
+        configure(attached, "172.30.8.0/22", "off", "out0")
+        with tcp(attached) as s:
+            s.connect((SERVER[socket.AF_INET], port))
+            s.sendall(b"hello")
+            assert s.recv_exactly(5) == b"hello"
+
+
+def test_needs_nothing(scene: Scene, boot: Boot) -> None:
+    """No privilege, no TAP device, no other process."""
+    instance = boot("publish=tcp:127.0.0.1:8080:80")
+    proc = Path(f"/proc/{instance.pid}")
+    threads = {path.read_text().strip() for path in proc.glob("task/*/comm")}
+    assert "ukl-user" in threads
+    children = [path.read_text().strip() for path in proc.glob("task/*/children")]
+    assert not any(children)
+    links = {str(path.readlink()) for path in proc.glob("fd/*")}
+    assert not any("/dev/" in link and "null" not in link for link in links)
+    if scene.unprivileged:
+        status = (proc / "status").read_text()
+        assert "\nCapEff:\t0000000000000000\n" in status
+        assert "\nUid:\t65534\t65534\t65534\t65534\n" in status
+
+
+def test_killed(scene: Scene, boot: Boot) -> None:
+    """A killed kernel host leaves no port behind."""
+    instance = boot("publish=tcp:127.0.0.1:8080:80")
+    with pytest.raises(OSError, match="in use"):
+        scene.listen("127.0.0.1", 8080)
+    os.kill(instance.pid, signal.SIGKILL)
+    eventually(lambda: instance.process.poll() is not None)
+    scene.listen("127.0.0.1", 8080)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("publish=tcp:127.0.0.1:80", "publish=tcp:127.0.0.1:80: write tcp or udp:"),
+        ("publish=sctp:127.0.0.1:80:80", "publish=sctp:127.0.0.1:80:80: write tcp"),
+        ("publish=tcp:::1:80:80", "publish=tcp:::1:80:80: write tcp or udp:"),
+        ("publish=tcp:[127.0.0.1]:80:80", "publish=tcp:.127.0.0.1.:80:80: write"),
+        ("publish=tcp:127.0.0.1:0:80", "publish=tcp:127.0.0.1:0:80: write tcp"),
+        ("publish=tcp:127.0.0.1:80:65536", "80:65536: write tcp or udp"),
+        ("publish=tcp:192.0.2.99:8080:80", "8080:80: Cannot assign requested address"),
+        ("ipv6=off,publish=tcp:[::1]:8080:80", "the interface has no IPv6"),
+        ("ipv4=off,publish=tcp:127.0.0.1:8080:80", "the interface has no IPv4"),
+        ("ipv4=10.0.2.0", "ipv4=10.0.2.0: give a network as"),
+        ("ipv4=10.0.2.1/24", "ipv4=10.0.2.1/24: give a network as"),
+        ("ipv4=10.0.2.0/30", "ipv4=10.0.2.0/30: give a network as"),
+        ("ipv6=fd00::/65", "ipv6=fd00::/65: give a network as"),
+        ("host=maybe", "host=maybe: on or off"),
+        ("mtu=65521", "mtu=65521: at most 65520"),
+        ("colour=red", "unknown key colour"),
+    ],
+)
+def test_bad_specs(boot: Boot, spec: str, message: str) -> None:
+    with pytest.raises(UklError, match=message):
+        boot(spec)
