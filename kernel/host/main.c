@@ -299,8 +299,10 @@ static void kill_all(int sig)
 {
 	int i;
 
+	/* Not those that have left, and whose watch is about to end. */
 	for (i = 0; i < UKL_MAX_PROCS; i++)
-		if (watched[i].pidfd)
+		if (watched[i].pidfd &&
+		    host.shared->proc[i].pid == watched[i].pid)
 			syscall(SYS_pidfd_send_signal, watched[i].pidfd, sig,
 				NULL, 0);
 }
