@@ -45,6 +45,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <slirp/libslirp.h>
 #include <stddef.h>
@@ -68,6 +69,7 @@
 #define QUEUE_HIGH	(16 << 20)	/* bytes: frames are lost */
 #define MAX_PUBLISH	1024
 #define TIMERS		8
+#define SPIN_NS		30000		/* a wake-up costs about that */
 
 struct publish {
 	int udp;
@@ -636,6 +638,7 @@ static void *user_thread(void *arg)
 {
 	struct user *u = arg;
 	uint32_t timeout;
+	int64_t began;
 	int filled, n;
 
 	prctl(PR_SET_NAME, "ukl-user");
@@ -647,7 +650,17 @@ static void *user_thread(void *arg)
 		filled = u->queued < QUEUE_LOW;
 		if (filled)
 			slirp_pollfds_fill(u->slirp, &timeout, add_poll, u);
-		n = poll(u->poll, u->npoll, timeout);
+		/*
+		 * The next frame or answer mostly comes within moments:
+		 * being woken for it would take longer than looking again.
+		 * Others who want the CPU get it.
+		 */
+		n = poll(u->poll, u->npoll, 0);
+		for (began = clock_ns(NULL); !n && clock_ns(NULL) - began < SPIN_NS;
+		     n = poll(u->poll, u->npoll, 0))
+			sched_yield();
+		if (!n && timeout)
+			n = poll(u->poll, u->npoll, timeout);
 		if (n < 0 && errno != EINTR) {
 			say("warning: user networking: poll: %s",
 			    strerror(errno));
