@@ -262,6 +262,13 @@ static int parse_net(const char *value, int family, void *addr, void *inner,
 		own |= a[i / 8] & (128 >> i % 8);
 		a[i / 8] &= ~(128 >> i % 8);
 	}
+	/* The gateway's and the name server's are taken. */
+	((uint8_t *)memcpy(copy, addr, bytes))[bytes - 1] |= 2;
+	if (!memcmp(copy, inner, bytes))
+		goto bad;
+	copy[bytes - 1] |= 1;
+	if (!memcmp(copy, inner, bytes))
+		goto bad;
 	if (!own)
 		((uint8_t *)inner)[bytes - 1] |= family == AF_INET ? 15 : 0x15;
 	return len;

@@ -181,9 +181,12 @@ def configure(
     for text, number in ((ipv4, 15), (ipv6, 0x15)):
         if text == "off":
             continue
-        network = ipaddress.ip_network(text)
+        given = ipaddress.ip_interface(text)
+        network = given.network
         family = socket.AF_INET if network.version == 4 else socket.AF_INET6
-        address = (network.network_address + number).packed
+        address = given.ip.packed
+        if given.ip == network.network_address:
+            address = (network.network_address + number).packed
         body = struct.pack("=BBBBI", family, network.prefixlen, _NO_DAD, 0, index)
         body += _attribute(2, address) + _attribute(1, address)
         _ask(attached, _NEWADDR, body)

@@ -298,6 +298,24 @@ def test_other_networks(scene: Scene, boot: Boot) -> None:
             assert s.recv_exactly(5) == b"hello"
 
 
+def test_own_address(scene: Scene, boot: Boot) -> None:
+    """The instance's address may be given: published ports lead there."""
+    spec = "ipv4=10.9.0.77/16,ipv6=fd77::77/64"
+    ports = "publish=tcp:127.0.0.1:8080:80,publish=tcp:[::1]:8080:80"
+    with boot(f"{spec},{ports}").attach() as attached:
+        configure(attached, "10.9.0.77/16", "fd77::77/64")
+        for family in (socket.AF_INET, socket.AF_INET6):
+            with tcp(attached, family) as listener:
+                listener.bind((ANY[family], 80))
+                listener.listen()
+                client = scene.socket(family, socket.SOCK_STREAM)
+                client.connect((LOOPBACK[family], 8080))
+                client.sendall(b"hello")
+                connection, _ = listener.accept()
+                with connection:
+                    assert connection.recv_exactly(5) == b"hello"
+
+
 def test_needs_nothing(scene: Scene, boot: Boot) -> None:
     """No privilege, no TAP device, no other process."""
     instance = boot("publish=tcp:127.0.0.1:8080:80")
@@ -337,7 +355,9 @@ def test_killed(scene: Scene, boot: Boot) -> None:
         ("ipv6=off,publish=tcp:[::1]:8080:80", "the interface has no IPv6"),
         ("ipv4=off,publish=tcp:127.0.0.1:8080:80", "the interface has no IPv4"),
         ("ipv4=10.0.2.0", "ipv4=10.0.2.0: give a network as"),
-        ("ipv4=10.0.2.1/24", "ipv4=10.0.2.1/24: give a network as"),
+        ("ipv4=10.0.2.2/24", "ipv4=10.0.2.2/24: give a network as"),
+        ("ipv4=10.0.2.3/24", "ipv4=10.0.2.3/24: give a network as"),
+        ("ipv6=fd00::2/64", "ipv6=fd00::2/64: give a network as"),
         ("ipv4=10.0.2.0/30", "ipv4=10.0.2.0/30: give a network as"),
         ("ipv6=fd00::/65", "ipv6=fd00::/65: give a network as"),
         ("host=maybe", "host=maybe: on or off"),
