@@ -107,3 +107,9 @@ def test_no_file_names_this_machine() -> None:
             continue
         wrong += [f"{path}: {m[0]}" for m in pattern.finditer(text)]
     assert wrong == []
+
+
+def test_modules_of_tests_have_names_of_their_own() -> None:
+    """They are imported by their bare names, from whatever folder comes first."""
+    names = [path.name for path in (ROOT / "tests").rglob("*.py")]
+    assert [n for n in set(names) if names.count(n) > 1 and n != "conftest.py"] == []

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
-from inside import configure
+from attached import configure
 from scene import NAMESERVER, NAMESPACE, Scene
 
 from hijack import instance as api

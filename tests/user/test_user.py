@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from inside import Socket, configure, tcp, udp
+from attached import Socket, configure, tcp, udp
 from scene import LOOPBACK, NAMESERVER, SERVER, Scene, eventually
 
 from hijack.errors import UklError
