@@ -21,7 +21,7 @@ void keep_files_over_exec(bool keep);
 bool is_hidden(long fd);
 void set_kind(struct ctx *c, long fd, u8 kind);
 long place(struct ctx *c, long k, bool cloexec);
-long lib_to(struct ctx *c, long k, long to, bool cloexec);
+long settle(struct ctx *c, long k, long p, bool cloexec);
 
 static inline u8 kind_of(struct ctx *c, u64 fd)
 {

@@ -64,12 +64,13 @@ static long create(struct ctx *c, struct regs *r, u64 flags)
 	if (p < 0)
 		return p;
 	k = lib_raw(c, __NR_epoll_create1, flags, 0, 0, 0, 0, 0);
-	if (k >= 0)
-		k = lib_to(c, k, p, flags);
 	if (k < 0) {
 		RAW1(__NR_close, p);
 		return k;
 	}
+	p = settle(c, k, p, flags);
+	if (is_err(p))
+		return p;
 	set_kind(c, p, K_EPOLL);
 	c->files->epoll[p] = new_state();
 	return p;

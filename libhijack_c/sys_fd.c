@@ -268,33 +268,17 @@ static long try_move(struct ctx *c, long k, long to, bool cloexec, long *at)
 	return to;
 }
 
-/* Moves @k to @to, or closes it. */
-long lib_to(struct ctx *c, long k, long to, bool cloexec)
+/*
+ * Moves @k to the placeholder @p, or to the next one if a call that waits, or a
+ * thread that was interrupted, holds that number.  Closes both on failure.
+ */
+long settle(struct ctx *c, long k, long p, bool cloexec)
 {
-	long at, err = try_move(c, k, to, cloexec, &at);
+	long q, err;
 
-	if (err == -EBUSY)
-		LIB1(c, __NR_close, at);
-	return err;
-}
-
-/* Gives the library kernel's new file @k its number. */
-long place(struct ctx *c, long k, bool cloexec)
-{
-	long p, q, err;
-
-	if (k < 0)
-		return k;
-	p = RAW3(__NR_fcntl, me.anchor, cloexec ? F_DUPFD_CLOEXEC_ : F_DUPFD,
-		 0);
-	if (is_err(p)) {
-		LIB1(c, __NR_close, k);
-		return p;
-	}
 	while ((err = try_move(c, k, p, cloexec, &k)) == -EBUSY) {
-		/* A call that waits holds that number: take the next. */
-		q = RAW3(__NR_fcntl, me.anchor,
-			 cloexec ? F_DUPFD_CLOEXEC_ : F_DUPFD, p + 1);
+		q = RAW3(__NR_fcntl, p, cloexec ? F_DUPFD_CLOEXEC_ : F_DUPFD,
+			 p + 1);
 		RAW1(__NR_close, p);
 		if (is_err(q)) {
 			LIB1(c, __NR_close, k);
@@ -306,6 +290,25 @@ long place(struct ctx *c, long k, bool cloexec)
 		RAW1(__NR_close, p);
 		return err;
 	}
+	return p;
+}
+
+/* Gives the library kernel's new file @k its number. */
+long place(struct ctx *c, long k, bool cloexec)
+{
+	long p;
+
+	if (k < 0)
+		return k;
+	p = RAW3(__NR_fcntl, me.anchor, cloexec ? F_DUPFD_CLOEXEC_ : F_DUPFD,
+		 0);
+	if (is_err(p)) {
+		LIB1(c, __NR_close, k);
+		return p;
+	}
+	p = settle(c, k, p, cloexec);
+	if (is_err(p))
+		return p;
 	c->files->epoll[p] = 0;
 	set_kind(c, p, K_LIB);
 	return p;
@@ -320,12 +323,13 @@ static long copied(struct ctx *c, long from, long to, bool cloexec)
 		return to;
 	n = LIB3(c, __NR_fcntl, from, cloexec ? F_DUPFD_CLOEXEC_ : F_DUPFD,
 		 to);
-	if (n >= 0)
-		n = lib_to(c, n, to, cloexec);
 	if (n < 0) {
 		RAW1(__NR_close, to);
 		return n;
 	}
+	to = settle(c, n, to, cloexec);
+	if (is_err(to))
+		return to;
 	c->files->epoll[to] = c->files->epoll[from];
 	set_kind(c, to, c->files->kind[from]);
 	return to;
