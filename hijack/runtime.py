@@ -87,7 +87,7 @@ class Plan(Protocol):
 
 @dataclass(frozen=True)
 class EmptyPlan:
-    """No interface but ``lo``; what there is without ``hijack.plan``."""
+    """No interface but ``lo``: an instance to look at, as ``ukl doctor`` does."""
 
     data: bytes = b""
     devices: tuple[str, ...] = ()
@@ -113,21 +113,10 @@ def load_plan(sources: Sequence[str], overrides: Sequence[str]) -> Plan:
 
     Raises UklError for a profile that is wrong.
     """
-    from importlib import import_module
+    # Imported here: the other verbs have no use for it.
+    from hijack import plan
 
-    try:
-        module = import_module("hijack.plan")
-    except ModuleNotFoundError as error:
-        if error.name != "hijack.plan":
-            raise
-        if sources or overrides:
-            raise UklError(
-                "profiles are not possible in this version",
-                "leave out --profile, --set and --publish",
-            ) from None
-        return EmptyPlan()
-    plan: Plan = module.cached(sources, overrides)
-    return plan
+    return plan.cached(sources, overrides)
 
 
 # -- what the build made -------------------------------------------------------

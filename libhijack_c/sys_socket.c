@@ -6,9 +6,7 @@
 
 #include <fcntl.h>
 #include <linux/netlink.h>
-#include <poll.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 
 static bool wanted(int family, int protocol)
 {
@@ -41,47 +39,12 @@ long sys_socket(struct ctx *c, struct regs *r)
 				0), r->rsi & SOCK_CLOEXEC);
 }
 
-#ifndef UKL_SYS_ACCEPT
-/*
- * The library kernel's accept4() holds a number while it waits, which may be
- * the one that another thread's file is to have.  So wait first.
- */
-static long wait_for_peer(struct ctx *c, int fd)
-{
-	struct pollfd p = { fd, POLLIN, 0 };
-	struct timeval tv = { 0, 0 };
-	u32 n = sizeof(tv);
-	long ret;
-
-	ret = LIB3(c, __NR_fcntl, fd, F_GETFL, 0);
-	if (ret < 0 || (ret & O_NONBLOCK))
-		return 0;
-	lib_raw(c, __NR_getsockopt, fd, SOL_SOCKET, SO_RCVTIMEO, (long)&tv,
-		(long)&n, 0);
-	if (tv.tv_sec || tv.tv_usec)
-		return 0;
-	ret = lib_call(c, __NR_ppoll, (long)&p, 1, 0, 0, 8, 0);
-	return ret >= 0 ? 0 : ret == -ERESTARTNOINTR ? ret : -ERESTARTSYS;
-}
-#define UKL_SYS_ACCEPT	__NR_accept4
-#else
-static long wait_for_peer(struct ctx *c, int fd)
-{
-	(void)c;
-	(void)fd;
-	return 0;
-}
-#endif
-
 long sys_accept(struct ctx *c, struct regs *r)
 {
 	long k, flags = r->rax == __NR_accept4 ? r->r10 : 0;
 
 	if (kind_of(c, r->rdi) != K_LIB)
 		return sys_fd1(c, r);
-	k = wait_for_peer(c, r->rdi);
-	if (k)
-		return k;
 	k = lib_call(c, UKL_SYS_ACCEPT, r->rdi, r->rsi, r->rdx, flags, 0, 0);
 	return place(c, k, flags & SOCK_CLOEXEC);
 }

@@ -294,8 +294,8 @@ class UserBackend(Record):
     )
     dns: Truth = setting(
         True,
-        "Whether the backend answers for names at the third address of its network, "
-        "by asking the host's name servers.",
+        "Whether the instance asks the third address of the network for names, where "
+        "the backend answers by asking the host's name servers.",
         "false",
     )
 
