@@ -4,7 +4,15 @@
 #define UKL_HOST_H
 
 #include <elf.h>
+#include <linux/netlink.h>
 #include <ukl/ukl.h>
+
+/* ukl_syscall() by name, with as many arguments as the call takes. */
+#define ukl_call(th, nr, ...) \
+	ukl_call_(th, SYS_##nr, ##__VA_ARGS__, 0L, 0L, 0L, 0L, 0L, 0L)
+#define ukl_call_(th, nr, a, b, c, d, e, f, ...)			\
+	ukl_syscall(th, nr, (long)(a), (long)(b), (long)(c), (long)(d),	\
+		    (long)(e), (long)(f))
 
 /* A line on standard error that names the instance. */
 void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -25,6 +33,12 @@ int user_key(int slot, const char *key, char *value, const char *text);
 /* Starts the user backend of @slot; returns the instance's end. */
 int user_open(int slot, struct ukl_dev *dev, const char *text);
 
+/* Opens the user backend's way for TCP; once the interface is there. */
+void user_start(int slot, struct ukl_thread *th);
+
+/* Has everything that the instance sent to its user backends gone on? */
+int users_idle(void);
+
 /* A descriptor that is readable when the wire in @slot changes; -1: no wire. */
 int device_watch(int slot);
 
@@ -36,6 +50,18 @@ void devices_close(void);
 
 /* Begins a pcapng file with these @n interfaces; returns the descriptor. */
 int capture_open(const char *path, const struct ukl_dev *devs, int n);
+
+/* Opens a netlink socket in the instance, with calls of @th; or -errno. */
+long netlink_open(struct ukl_thread *th, int family);
+
+/**
+ * Sends @nh and waits for its ACK; what comes before is given to @answer.
+ * Returns the ACK's errno, or another one; @words is what the kernel said, or
+ * NULL, until the next request.
+ */
+long netlink_ask(struct ukl_thread *th, int fd, struct nlmsghdr *nh,
+		 void (*answer)(const struct nlmsghdr *, void *), void *datum,
+		 const char **words);
 
 /**
  * Does in the instance what the boot plan in @path says (see plan.c), with

@@ -48,6 +48,11 @@
 #define JOIN_SECONDS	30	/* how long a new instance waits for someone */
 #define ORPHAN_MS	100	/* from fork() to the child's first word */
 #define STOP_SECONDS	2	/* from SIGTERM to SIGKILL */
+#define LINGER_SECONDS	60	/* for what was sent and has not arrived */
+
+#define LINGER_NOT	0
+#define LINGER_ASKED	1	/* the worker looks for data under way */
+#define LINGER_DONE	2	/* there is none */
 
 static struct {
 	const char *name;
@@ -69,6 +74,8 @@ static struct {
 	int was_for;			/* … and has died */
 	int stopping;
 	unsigned long kill_at;		/* ns, when stopping */
+	int lingering;			/* LINGER_*: all are gone */
+	unsigned long linger_until;	/* ns */
 	char control[108];
 	char lock_path[108];
 } host = { .name = "unnamed", .memory = 64 * MIB, .ready_fd = -1,
@@ -358,6 +365,7 @@ static int jobs[2];		/* a pipe to the worker */
  */
 #define JOB_REAP(proc)	(proc)
 #define JOB_WIRE(slot)	(UKL_MAX_PROCS + (slot))
+#define JOB_LINGER	(UKL_MAX_PROCS + UKL_MAX_DEVS)
 
 static void update_wire(int slot)
 {
@@ -365,6 +373,41 @@ static void update_wire(int slot)
 
 	device_peers(slot, &wire);
 	ukl_syscall(host.worker, UKL_SYS_WIRE, slot, (long)&wire, 0, 0, 0, 0);
+}
+
+/* Closed TCP sockets of the instance whose data or FIN is under way still. */
+static int orphans(void)
+{
+	char text[512] = "", *word;
+	long fd = ukl_call(host.worker, open, "/proc/net/sockstat", O_RDONLY);
+
+	if (fd < 0)
+		return 0;
+	ukl_call(host.worker, read, fd, text, sizeof(text) - 1);
+	ukl_call(host.worker, close, fd);
+	word = strstr(text, " orphan ");
+	return word ? atoi(word + 8) : 0;
+}
+
+/*
+ * A kernel sends what a program has written after the program's end: not
+ * until then does the instance end.
+ */
+static void linger(void)
+{
+	int asked = LINGER_ASKED;
+	uint64_t one = 1;
+
+	while (__atomic_load_n(&host.lingering, __ATOMIC_SEQ_CST) == asked &&
+	       now_ns(CLOCK_MONOTONIC) < host.linger_until &&
+	       (orphans() || !users_idle()))
+		usleep(1000);
+	/* Somebody may have come meanwhile: then it was for nothing. */
+	if (__atomic_compare_exchange_n(&host.lingering, &asked, LINGER_DONE,
+					0, __ATOMIC_SEQ_CST,
+					__ATOMIC_SEQ_CST) &&
+	    write(word_event, &one, sizeof(one)) < 0)
+		say("warning: eventfd: %s", strerror(errno));
 }
 
 static void *worker_thread(void *unused)
@@ -375,7 +418,9 @@ static void *worker_thread(void *unused)
 	prctl(PR_SET_NAME, "ukl-worker");
 	host.worker->tid = gettid();
 	while (read(jobs[0], &job, sizeof(job)) == sizeof(job)) {
-		if (job >= JOB_WIRE(0))
+		if (job == JOB_LINGER)
+			linger();
+		else if (job >= JOB_WIRE(0))
 			update_wire(job - JOB_WIRE(0));
 		else
 			ukl_syscall(host.worker, UKL_SYS_REAP,
@@ -764,6 +809,8 @@ static void add_devices(char **specs, int n)
 			fail("--device %s: %s", specs[i], strerror(-err));
 		if (device_watch(i) >= 0)
 			update_wire(i);
+		if (dev[i].kind == UKL_DEV_USER)
+			user_start(i, host.worker);
 	}
 }
 
@@ -841,6 +888,26 @@ static void on_event(uint64_t datum)
 	}
 }
 
+/* May an instance without processes end, @seconds after its last one? */
+static int has_lingered(int seconds)
+{
+	unsigned long now = now_ns(CLOCK_MONOTONIC);
+	unsigned long until = now + seconds * 1000000000UL;
+
+	if (host.files.fd[0] < 0)
+		return 1;	/* no interface, nobody out there */
+	if (host.lingering == LINGER_NOT) {
+		host.linger_until = until;
+		host.lingering = LINGER_ASKED;
+		give_job(JOB_LINGER);
+	} else if (until < host.linger_until) {
+		host.linger_until = until;
+	}
+	/* The worker itself is not waited for. */
+	return host.lingering == LINGER_DONE ||
+	       now > host.linger_until + 1000000000UL;
+}
+
 static void __attribute__((noreturn)) watch_instance(void)
 {
 	struct epoll_event ev[16];
@@ -850,15 +917,20 @@ static void __attribute__((noreturn)) watch_instance(void)
 
 	for (;;) {
 		live = scan();
+		if (live)
+			__atomic_store_n(&host.lingering, LINGER_NOT,
+					 __ATOMIC_SEQ_CST);
 		if (host.stopping) {
-			if (!live)
+			if (!live && has_lingered(STOP_SECONDS))
 				end(0);
 			wait = STOP_SECONDS * 1000;
 		} else if (live || host.keep || host.for_fd) {
 			wait = -1;
 		} else if (host.shared->joined > 1 || host.was_for) {
 			/* Someone beside the worker has been here. */
-			end(0);
+			if (has_lingered(LINGER_SECONDS))
+				end(0);
+			wait = 1000;
 		} else {
 			wait = (long)(give_up - now_ns(CLOCK_MONOTONIC)) /
 			       1000000;

@@ -27,10 +27,6 @@
 #include <ukl/plan.h>
 #include <unistd.h>
 
-#ifndef SOL_NETLINK
-#define SOL_NETLINK 270
-#endif
-
 #define LOOP_CONTROL	makedev(10, 237)
 #define LOOP_MAJOR	7
 #define COPY_BYTES	(1 << 20)
@@ -40,15 +36,10 @@ static struct {
 	const char *place;		/* of the record at hand */
 	struct ukl_thread *th;
 	int route, generic;		/* sockets of the instance; -1: none */
-	unsigned int sequence;
 	long loop;			/* held open while it is mounted */
-	char reply[8192];
 } plan;
 
-#define call(nr, ...) call_(SYS_##nr, ##__VA_ARGS__, 0L, 0L, 0L, 0L, 0L, 0L)
-#define call_(nr, a, b, c, d, e, f, ...)				\
-	ukl_syscall(plan.th, nr, (long)(a), (long)(b), (long)(c),	\
-		    (long)(d), (long)(e), (long)(f))
+#define call(nr, ...)	ukl_call(plan.th, nr, ##__VA_ARGS__)
 
 static void __attribute__((noreturn)) damaged(void)
 {
@@ -67,78 +58,15 @@ static void __attribute__((noreturn)) refused(long err)
 static int netlink_socket(int family)
 {
 	int *fd = family == NETLINK_ROUTE ? &plan.route : &plan.generic;
-	int one = 1;
 
 	if (family != NETLINK_ROUTE && family != NETLINK_GENERIC)
 		damaged();
 	if (*fd >= 0)
 		return *fd;
-	*fd = call(socket, AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, family);
+	*fd = netlink_open(plan.th, family);
 	if (*fd < 0)
 		refused(*fd);
-	/* The kernel's own words, and no copy of the request. */
-	call(setsockopt, *fd, SOL_NETLINK, NETLINK_EXT_ACK, &one, sizeof(one));
-	call(setsockopt, *fd, SOL_NETLINK, NETLINK_CAP_ACK, &one, sizeof(one));
 	return *fd;
-}
-
-/* What the kernel says about an error, or NULL. */
-static const char *kernel_words(const struct nlmsghdr *nh)
-{
-	const struct nlmsgerr *err = NLMSG_DATA(nh);
-	const struct nlattr *attr;
-	unsigned int at = NLMSG_LENGTH(sizeof(*err));
-
-	if (!(nh->nlmsg_flags & NLM_F_ACK_TLVS))
-		return NULL;
-	if (!(nh->nlmsg_flags & NLM_F_CAPPED))
-		at += NLMSG_ALIGN(err->msg.nlmsg_len - sizeof(err->msg));
-	while (at + sizeof(*attr) <= nh->nlmsg_len) {
-		attr = (const void *)((const char *)nh + at);
-		if (attr->nla_len < sizeof(*attr))
-			break;
-		if ((attr->nla_type & NLA_TYPE_MASK) == NLMSGERR_ATTR_MSG)
-			return (const char *)(attr + 1);
-		at += NLA_ALIGN(attr->nla_len);
-	}
-	return NULL;
-}
-
-/*
- * Sends @nh and waits for its ACK; what comes before is given to @answer.
- * Returns the ACK's errno; @words is what the kernel said.
- */
-static long netlink_ask(int fd, struct nlmsghdr *nh,
-			void (*answer)(const struct nlmsghdr *, void *),
-			void *datum, const char **words)
-{
-	const struct nlmsghdr *reply;
-	long n;
-
-	*words = NULL;
-	nh->nlmsg_seq = ++plan.sequence;
-	nh->nlmsg_flags |= NLM_F_REQUEST | NLM_F_ACK;
-	n = call(sendto, fd, nh, nh->nlmsg_len);
-	if (n < 0)
-		return n;
-	for (;;) {
-		n = call(recvfrom, fd, plan.reply, sizeof(plan.reply) - 1);
-		if (n < 0)
-			return n;
-		plan.reply[n] = 0;
-		for (reply = (void *)plan.reply; NLMSG_OK(reply, n);
-		     reply = NLMSG_NEXT(reply, n)) {
-			if (reply->nlmsg_seq != plan.sequence)
-				continue;
-			if (reply->nlmsg_type == NLMSG_ERROR) {
-				*words = kernel_words(reply);
-				return ((struct nlmsgerr *)
-					NLMSG_DATA(reply))->error;
-			}
-			if (answer)
-				answer(reply, datum);
-		}
-	}
 }
 
 static void take_index(const struct nlmsghdr *nh, void *index)
@@ -164,7 +92,7 @@ static int interface_index(const char *name)
 	long err;
 
 	memcpy(ask.name, name, IFNAMSIZ);
-	err = netlink_ask(netlink_socket(NETLINK_ROUTE), &ask.nh, take_index,
+	err = netlink_ask(plan.th, netlink_socket(NETLINK_ROUTE), &ask.nh, take_index,
 			  &index, &words);
 	if (err)
 		fail("%s: interface %s: %s", plan.place, name, strerror(-err));
@@ -204,7 +132,7 @@ static uint16_t generic_family(const char *name)
 	long err;
 
 	memcpy(ask.name, name, GENL_NAMSIZ);
-	err = netlink_ask(netlink_socket(NETLINK_GENERIC), &ask.nh, take_family,
+	err = netlink_ask(plan.th, netlink_socket(NETLINK_GENERIC), &ask.nh, take_family,
 			  &id, &words);
 	if (err)
 		fail("%s: the library kernel has no %s: %s", plan.place, name,
@@ -245,7 +173,7 @@ static void do_netlink(char *payload, size_t length)
 			damaged();
 		}
 	}
-	err = netlink_ask(netlink_socket(head->family), nh, NULL, NULL, &words);
+	err = netlink_ask(plan.th, netlink_socket(head->family), nh, NULL, NULL, &words);
 	if (err && words && *words)
 		fail("%s: %s (%s)", plan.place, strerror(-err), words);
 	if (err)

@@ -2,8 +2,9 @@
 /*
  * The user backend: a way out for an instance that needs nothing but sockets.
  *
- * libslirp, a TCP/IP stack that ends the instance's connections and makes the
- * same ones with the host's socket calls, runs in a thread of the kernel host,
+ * TCP is spliced to sockets of the host's (splice.c).  For everything else
+ * there is libslirp, an IP stack that does with the host's socket calls what
+ * the instance's datagrams ask for; it runs in a thread of the kernel host,
  * "ukl-user".  No TAP device, no namespace, no privilege, no other process.
  *
  *	user,name=IFNAME,mtu=N,mac=…	as every kind; mtu at most 65520
@@ -38,6 +39,7 @@
  */
 #define _GNU_SOURCE
 #include "host.h"
+#include "splice.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -73,7 +75,7 @@
 
 struct publish {
 	int udp;
-	int fd;			/* libslirp's socket, of UDP only */
+	int fd;			/* a listening one, or libslirp's; -1 */
 	struct sockaddr_storage host, inner;
 	const char *text;
 };
@@ -104,6 +106,7 @@ struct user {
 	struct timer timer[TIMERS];
 	struct pollfd *poll;
 	int npoll, apoll;
+	int busy;		/* looks, or works on what it has found */
 	struct frame *head, **tail;
 	size_t queued;
 	/* Ports of the host's loopback that sent to a published UDP port. */
@@ -666,8 +669,11 @@ static void *user_thread(void *arg)
 		for (began = clock_ns(NULL); !n && clock_ns(NULL) - began < SPIN_NS;
 		     n = poll(u->poll, u->npoll, 0))
 			sched_yield();
-		if (!n && timeout)
+		if (!n && timeout) {
+			__atomic_store_n(&u->busy, 0, __ATOMIC_SEQ_CST);
 			n = poll(u->poll, u->npoll, timeout);
+			__atomic_store_n(&u->busy, 1, __ATOMIC_SEQ_CST);
+		}
 		if (n < 0 && errno != EINTR) {
 			say("warning: user networking: poll: %s",
 			    strerror(errno));
@@ -747,6 +753,30 @@ static int bound_socket(const struct publish *p, socklen_t len)
 	return -1;
 }
 
+static void __attribute__((noreturn)) cannot_publish(const struct publish *p,
+						     int err)
+{
+	fail("publish=%s: %s%s", p->text, strerror(err ? err : EADDRINUSE),
+	     err == EACCES ? " (ports below 1024 are root's)" : "");
+}
+
+/* A listening socket for a TCP port. */
+static int listen_at(const struct publish *p, socklen_t len)
+{
+	int fd = socket(p->host.ss_family,
+			SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int one = 1;
+
+	if (fd < 0)
+		cannot_publish(p, errno);
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (p->host.ss_family == AF_INET6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
+	if (bind(fd, (void *)&p->host, len) || listen(fd, SOMAXCONN))
+		cannot_publish(p, errno);
+	return fd;
+}
+
 static void add_publish(struct user *u, struct publish *p)
 {
 	int v6 = p->host.ss_family == AF_INET6;
@@ -760,15 +790,16 @@ static void add_publish(struct user *u, struct publish *p)
 		((struct sockaddr_in6 *)&p->inner)->sin6_addr = u->inner6;
 	else
 		((struct sockaddr_in *)&p->inner)->sin_addr = u->inner4;
+	if (!p->udp) {
+		p->fd = listen_at(p, len);
+		return;
+	}
 	errno = 0;
 	if (slirp_add_hostxfwd(u->slirp, (void *)&p->host, len,
-			       (void *)&p->inner, len,
-			       (p->udp ? SLIRP_HOSTFWD_UDP : 0) |
+			       (void *)&p->inner, len, SLIRP_HOSTFWD_UDP |
 			       (v6 ? SLIRP_HOSTFWD_V6ONLY : 0)) < 0)
-		fail("publish=%s: %s%s", p->text,
-		     strerror(errno ? errno : EADDRINUSE),
-		     errno == EACCES ? " (ports below 1024 are root's)" : "");
-	p->fd = p->udp && !u->host ? bound_socket(p, len) : -1;
+		cannot_publish(p, errno);
+	p->fd = u->host ? -1 : bound_socket(p, len);
 }
 
 int user_open(int slot, struct ukl_dev *dev, const char *text)
@@ -822,6 +853,48 @@ int user_open(int slot, struct ukl_dev *dev, const char *text)
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (err)
 		fail("cannot start a thread: %s", strerror(err));
-	dev->kind = UKL_DEV_TAP;
+	dev->kind = UKL_DEV_USER;
 	return ends[1];
+}
+
+void user_start(int slot, struct ukl_thread *th)
+{
+	struct user *u = users[slot];
+	struct splice_config config = {
+		.slot = slot,
+		.host_access = u->host,
+		.gateway4 = in_net4(u, 2),
+		.name_server4 = in_net4(u, 3),
+		.gateway6 = in_net6(u, 2),
+		.name_server6 = in_net6(u, 3),
+	};
+	struct publish *p;
+
+	config.publish = calloc(u->npublish + 1, sizeof(*config.publish));
+	if (!config.publish)
+		fail("--device: %s", strerror(ENOMEM));
+	for (p = u->publish; p < u->publish + u->npublish; p++)
+		if (!p->udp)
+			config.publish[config.npublish++] =
+				(struct splice_publish){ p->fd, p->inner };
+	splice_start(&config, th);
+}
+
+int users_idle(void)
+{
+	struct user *u;
+	char byte;
+	int i;
+
+	for (i = 0; i < UKL_MAX_DEVS; i++) {
+		u = users[i];
+		if (!u)
+			continue;
+		/* In this order: a frame is taken before it is worked on. */
+		if (recv(u->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0 ||
+		    __atomic_load_n(&u->busy, __ATOMIC_SEQ_CST) ||
+		    !splice_idle(i))
+			return 0;
+	}
+	return 1;
 }

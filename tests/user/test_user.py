@@ -123,6 +123,79 @@ def test_refused(scene: Scene, attached: Attachment, family: int) -> None:
         s.connect((SERVER[family], port))
 
 
+NOWHERE = {socket.AF_INET: "198.51.100.1", socket.AF_INET6: "2001:db8:1::1"}
+
+
+@FAMILIES
+def test_unreachable(scene: Scene, attached: Attachment, family: int) -> None:
+    """connect() ends as the host's does, which has no route there."""
+    with pytest.raises(OSError, match="unreachable") as host:
+        scene.socket(family, socket.SOCK_STREAM).connect((NOWHERE[family], 80))
+    with tcp(attached, family) as s, pytest.raises(OSError) as inside:
+        s.connect((NOWHERE[family], 80))
+    assert inside.value.errno == host.value.errno
+
+
+@FAMILIES
+def test_ends(scene: Scene, attached: Attachment, family: int) -> None:
+    """Each direction of a connection ends by itself."""
+    got: list[bytes] = []
+
+    def first(connection: socket.socket) -> None:
+        connection.sendall(b"bye")
+        connection.shutdown(socket.SHUT_WR)
+        data = b""
+        while len(data) < 100:
+            data += connection.recv(100)
+        got.append(data)
+
+    port = scene.serve(SERVER[family], first)
+    with tcp(attached, family) as s:
+        s.connect((SERVER[family], port))
+        assert s.recv_exactly(3) == b"bye"
+        assert s.recv() == b""
+        for _ in range(10):
+            s.sendall(b"0123456789")
+    eventually(lambda: got == [b"0123456789" * 10])
+
+
+AT_ONCE = struct.pack("=ii", 1, 0)
+_SETSOCKOPT = 54
+
+
+@FAMILIES
+def test_reset(scene: Scene, attached: Attachment, family: int) -> None:
+    """An abort is an abort at the other end, after the data before it."""
+    errors: list[BaseException] = []
+    parted = threading.Event()
+
+    def resets(connection: socket.socket) -> None:
+        connection.sendall(b"last words")
+        parted.wait(20)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
+
+    def is_reset(connection: socket.socket) -> None:
+        connection.sendall(b"hello")
+        try:
+            connection.recv(1)
+        except OSError as error:
+            errors.append(error)
+
+    with tcp(attached, family) as s:
+        s.connect((SERVER[family], scene.serve(SERVER[family], resets)))
+        assert s.recv_exactly(10) == b"last words"
+        parted.set()
+        with pytest.raises(ConnectionResetError):
+            s.recv()
+    with tcp(attached, family) as s:
+        s.connect((SERVER[family], scene.serve(SERVER[family], is_reset)))
+        assert s.recv_exactly(5) == b"hello"
+        attached.syscall(
+            _SETSOCKOPT, s.fd, socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE, 8
+        )
+    eventually(lambda: [type(error) for error in errors] == [ConnectionResetError])
+
+
 @FAMILIES
 @pytest.mark.parametrize("allowed", [False, True], ids=["off", "on"])
 def test_host_loopback(scene: Scene, boot: Boot, family: int, allowed: bool) -> None:
@@ -177,6 +250,39 @@ def test_published(
             client = scene.socket(family, socket.SOCK_STREAM)
             with pytest.raises(ConnectionRefusedError):
                 client.connect((other[family], 8080))
+
+
+@FAMILIES
+def test_published_to_nobody(scene: Scene, boot: Boot, family: int) -> None:
+    """Nobody listens inside: the client's connection is reset."""
+    at = brackets(LOOPBACK[family])
+    with boot(f"publish=tcp:{at}:8080:80").attach() as attached:
+        configure(attached)
+        client = scene.socket(family, socket.SOCK_STREAM)
+        client.connect((LOOPBACK[family], 8080))
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+
+
+def test_one_client_port_at_two_published(scene: Scene, boot: Boot) -> None:
+    """What distinguishes two connections may be the published port alone."""
+    ports = "publish=tcp:192.0.2.1:8080:80,publish=tcp:192.0.2.1:8081:80"
+    with boot(ports).attach() as attached:
+        configure(attached)
+        with tcp(attached) as listener:
+            listener.bind(("0.0.0.0", 80))
+            listener.listen()
+            first = scene.socket(socket.AF_INET, socket.SOCK_STREAM)
+            second = scene.socket(socket.AF_INET, socket.SOCK_STREAM)
+            for client in (first, second):
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                client.bind(("192.0.2.1", 4000))
+            for client, port in ((first, 8080), (second, 8081)):
+                client.connect(("192.0.2.1", port))
+                client.sendall(b"hello")
+                connection, peer = listener.accept()
+                assert peer[0] == "192.0.2.1"
+                assert connection.recv_exactly(5) == b"hello"
 
 
 def test_published_both_families(scene: Scene, boot: Boot) -> None:
@@ -321,7 +427,7 @@ def test_needs_nothing(scene: Scene, boot: Boot) -> None:
     instance = boot("publish=tcp:127.0.0.1:8080:80")
     proc = Path(f"/proc/{instance.pid}")
     threads = {path.read_text().strip() for path in proc.glob("task/*/comm")}
-    assert "ukl-user" in threads
+    assert {"ukl-user", "ukl-tcp"} <= threads
     children = [path.read_text().strip() for path in proc.glob("task/*/children")]
     assert not any(children)
     links = {str(path.readlink()) for path in proc.glob("fd/*")}

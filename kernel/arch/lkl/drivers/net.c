@@ -7,9 +7,9 @@
  * raises UKL_IRQ_DEV(n), which schedules NAPI; frames are read and written by
  * the thread that runs the kernel at that moment, in its own process.
  *
- * TAP devices and wires carry a virtio_net_hdr before each frame, so frames
- * of up to 64 KB cross in one piece and checksums need not be computed.
- * Datagram and stream sockets carry what is on a real cable.
+ * TAP devices, wires and the user backend carry a virtio_net_hdr before each
+ * frame, so frames of up to 64 KB cross in one piece and checksums need not be
+ * computed.  TCP of the user backend never gets here: see gate.c.  Datagram and stream sockets carry what is on a real cable.
  *
  * A frame is read into a short linear buffer followed by pages.  Small frames
  * stay in the buffer and leave the pages for the next read; large ones take
@@ -29,6 +29,7 @@
 #include <linux/virtio_net.h>
 #include <asm/ukl.h>
 #include <uapi/asm/unistd.h>
+#include "net.h"
 
 #define VNET_HDR	((int)sizeof(struct virtio_net_hdr))
 #define FRAME_MAX	(65536 + ETH_HLEN + VLAN_HLEN)
@@ -135,6 +136,17 @@ static void capture_frame(struct nic *nic, const struct sk_buff *skb)
 	iov[n++] = (struct iovec){ &trailer, sizeof(trailer) };
 	/* The file is in append mode: one call is one block. */
 	ukl_hostcall(__NR_writev, fd, (long)iov, n, 0, 0, 0);
+}
+
+void ukl_net_capture(unsigned int slot, const struct sk_buff *skb)
+{
+	if (nics[slot]->capture)
+		capture_frame(nics[slot], skb);
+}
+
+struct net_device *ukl_net_device(unsigned int slot)
+{
+	return nics[slot] ? nics[slot]->dev : NULL;
 }
 
 /* ------------------------------------------------------------------ */
@@ -445,9 +457,15 @@ static netdev_tx_t nic_xmit(struct sk_buff *skb, struct net_device *dev)
 	struct virtio_net_hdr hdr;
 	unsigned int total = skb->len;
 	__be32 length = cpu_to_be32(skb->len);
+	unsigned int len = skb->len;
 	int n = 0, i;
 	long sent;
 
+	if (nic->kind == UKL_DEV_USER && ukl_gate_takes(nic->slot, skb)) {
+		dev->stats.tx_packets++;
+		dev->stats.tx_bytes += len;
+		return NETDEV_TX_OK;
+	}
 	if (nic->vnet) {
 		if (virtio_net_hdr_from_skb(skb, &hdr, true, false, 0))
 			goto drop;
@@ -557,7 +575,7 @@ long ukl_netdev_add(unsigned int slot, const struct ukl_dev *spec)
 	int err;
 
 	if (slot >= UKL_MAX_DEVS || spec->kind == UKL_DEV_NONE ||
-	    spec->kind > UKL_DEV_WIRE)
+	    spec->kind > UKL_DEV_USER)
 		return -EINVAL;
 	if (nics[slot])
 		return -EBUSY;
@@ -568,7 +586,8 @@ long ukl_netdev_add(unsigned int slot, const struct ukl_dev *spec)
 	nic->dev = dev;
 	nic->slot = slot;
 	nic->kind = spec->kind;
-	nic->vnet = spec->kind == UKL_DEV_TAP || spec->kind == UKL_DEV_WIRE;
+	nic->vnet = spec->kind == UKL_DEV_TAP || spec->kind == UKL_DEV_WIRE ||
+		    spec->kind == UKL_DEV_USER;
 	nic->capture = spec->flags & UKL_DEV_F_CAPTURE;
 	hrtimer_init(&nic->retry, CLOCK_MONOTONIC, HRTIMER_MODE_REL_SOFT);
 	nic->retry.function = tx_retry;
@@ -618,6 +637,7 @@ long ukl_netdev_del(unsigned int slot)
 	if (slot >= UKL_MAX_DEVS || !nics[slot])
 		return -ENODEV;
 	dev = nics[slot]->dev;
+	ukl_gate_del(slot);
 	unregister_netdev(dev);
 	free_netdev(dev);
 	return 0;

@@ -464,6 +464,8 @@ long ukl_private_call(long nr, const long *a)
 		return ukl_netdev_del(a[0]);
 	case UKL_SYS_WIRE:
 		return ukl_wire_set(a[0], (void *)a[1]);
+	case UKL_SYS_GATE:
+		return ukl_gate_add(a[0], a[1]);
 	case UKL_SYS_EXIT:
 		return exit_process();
 	case UKL_SYS_PACKET_RING:

@@ -85,13 +85,14 @@ void ukl_early_console(void);
 void ukl_early_time(void);
 void ukl_timer_irq(void);
 
-/* drivers/net.c */
+/* drivers/ */
 #ifdef CONFIG_UKL_NET
 void ukl_init_net(void);
 void ukl_net_irq(unsigned int slots);
 long ukl_netdev_add(unsigned int slot, const struct ukl_dev *dev);
 long ukl_netdev_del(unsigned int slot);
 long ukl_wire_set(unsigned int slot, const struct ukl_wire *wire);
+long ukl_gate_add(unsigned int slot, int listener);
 #else
 static inline void ukl_init_net(void) { }
 static inline void ukl_net_irq(unsigned int slots) { }
@@ -107,6 +108,11 @@ static inline long ukl_netdev_del(unsigned int slot)
 }
 
 static inline long ukl_wire_set(unsigned int slot, const struct ukl_wire *wire)
+{
+	return -EAFNOSUPPORT;
+}
+
+static inline long ukl_gate_add(unsigned int slot, int listener)
 {
 	return -EAFNOSUPPORT;
 }

@@ -14,7 +14,7 @@
 #define _UAPI_UKL_ABI_H
 
 /** Raised with every change of a structure or function below. */
-#define UKL_ABI_VERSION		2
+#define UKL_ABI_VERSION		3
 
 #define UKL_MAGIC		0x4c454e52454b4c55UL	/* "UKLKERNEL" */
 #define UKL_BASE		0x200000000000UL
@@ -137,6 +137,7 @@ struct ukl_boot {
 #define UKL_DEV_DGRAM		2	/* a frame per datagram */
 #define UKL_DEV_STREAM		3	/* 32-bit big-endian length, frame */
 #define UKL_DEV_WIRE		4	/* like TAP, in datagrams to each peer */
+#define UKL_DEV_USER		5	/* like TAP, but TCP goes to its gate */
 
 /** An interface, filled in by the kernel host before UKL_SYS_NETDEV. */
 struct ukl_dev {
@@ -172,7 +173,13 @@ struct ukl_wire {
 #define UKL_SYS_PACKET_RING	(UKL_SYS + 9)
 /* accept4() that takes its number when there is a connection. */
 #define UKL_SYS_ACCEPT		(UKL_SYS + 10)
-#define UKL_SYS_END		(UKL_SYS + 11)
+/* (slot, listening socket): opens the gate of a UKL_DEV_USER in the caller's
+ * network namespace; returns its interface's index */
+#define UKL_SYS_GATE		(UKL_SYS + 11)
+#define UKL_SYS_END		(UKL_SYS + 12)
+
+/* The Ethernet type under which a connection's first frame appears there. */
+#define UKL_GATE_SYN		0x88b5
 
 /* struct ukl_shared.pending */
 #define UKL_IRQ_TIMER		1

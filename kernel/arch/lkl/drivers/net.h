@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Between the files of the interfaces. */
+#ifndef _UKL_DRIVERS_NET_H
+#define _UKL_DRIVERS_NET_H
+
+#include <linux/netdevice.h>
+#include <linux/skbuff.h>
+
+/* The interface in @slot, or NULL. */
+struct net_device *ukl_net_device(unsigned int slot);
+
+/* Copies a frame of the interface in @slot to the capture, if there is one. */
+void ukl_net_capture(unsigned int slot, const struct sk_buff *skb);
+
+/* Takes a frame that leaves by the gate of @slot; false: it does not. */
+bool ukl_gate_takes(unsigned int slot, struct sk_buff *skb);
+
+/* Removes the gate of @slot, if it has one. */
+void ukl_gate_del(unsigned int slot);
+
+#endif

@@ -1,0 +1,997 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * TCP of the user backend: connections of the instance, spliced to the host's.
+ *
+ * Theory of operation.  TCP that leaves the instance ends in the library
+ * kernel, in sockets of a network namespace that only this thread, "ukl-tcp",
+ * has sockets in (kernel/arch/lkl/drivers/gate.c).  Each is one half of a
+ * flow, the other half is a socket of the host's, and the thread moves bytes
+ * between the two.  So what crosses is data, never segments: both kernels do
+ * their TCP as if nothing were between them, windows, pacing and all.
+ *
+ * A connection of the instance's begins with a frame, its SYN, from the packet
+ * socket.  The host's connect() is made first; then the frame is sent back and
+ * the library kernel's TCP answers it, or the answer made here refuses it, so
+ * that the program's connect() ends as the host's did.  A connection to a
+ * published port begins with the host's accept(), and goes on with a
+ * connect() in the library kernel, from the client's own address.
+ *
+ * The end of a stream (FIN) and its abort (RST) are passed on like data.
+ *
+ * Both kernels' descriptors are watched edge-triggered, once and for all; what
+ * could be read or written last time is remembered in the flow.  The thread
+ * waits in the library kernel's epoll_wait() with the host's epoll beside it.
+ */
+#define _GNU_SOURCE
+#include "host.h"
+#include "splice.h"
+#include "syn.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef IPV6_TRANSPARENT
+#define IPV6_TRANSPARENT	75
+#endif
+
+#define CHUNK		(128 * 1024)	/* fits the second-level cache */
+#define TURN		(8 * CHUNK)	/* of one direction, before others */
+#define EVENTS		64
+#define SYN_MAX		512
+#define BUCKETS		1024
+#define ACCEPT_NS	(5 * 1000000000L)
+#define SPIN_NS		30000		/* a wake-up costs about that */
+#define EDGE		(EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
+
+/* One direction of a flow. */
+struct way {
+	int can_read, can_write;
+	int ended;		/* no more is to be read … */
+	int shut;		/* … and the other side knows, or cannot */
+	uint8_t *rest;		/* read, and not yet written */
+	size_t at, size;
+};
+
+enum state {
+	REACHING,	/* the host's connect() is under way */
+	LET_IN,		/* its SYN was sent back */
+	DIALLING,	/* the library kernel's connect() is under way */
+	OPEN,
+	CLOSED,		/* to be freed after this turn */
+};
+
+struct flow {
+	enum state state;
+	int host, inner;	/* descriptors of the two kernels; -1: none */
+	struct way out, in;
+	int busy;		/* on the list of those with more to do */
+	struct flow *next_busy, *next;
+	/* Until it is open: */
+	struct ends ends;
+	long deadline;
+	uint8_t *syn;
+	size_t syn_size;
+};
+
+struct splice {
+	struct splice_config config;
+	struct gate gate;
+	int inner_epoll, host_epoll;
+	struct flow *pending[BUCKETS];
+	struct flow *busy, *closed;
+	unsigned int streams;			/* outwards, not ended */
+	long next_look;				/* for expired ones */
+	int told;
+	uint8_t buffer[CHUNK];
+};
+
+static struct splice *sates[UKL_MAX_DEVS];
+
+static struct splice *splices[UKL_MAX_DEVS];
+
+#define call(s, nr, ...) ukl_call((s)->gate.th, nr, ##__VA_ARGS__)
+
+static long now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000000L + ts.tv_nsec;
+}
+
+/* ------------------------------------------------------------------ */
+/* Flows.								*/
+
+static unsigned int bucket(const struct ends *ends)
+{
+	const uint8_t *p = (const void *)ends;
+	uint32_t hash = 2166136261u;
+	size_t i;
+
+	for (i = 0; i < sizeof(*ends); i++)
+		hash = (hash ^ p[i]) * 16777619;
+	return hash % BUCKETS;
+}
+
+static struct flow *find_pending(struct splice *s, const struct ends *ends)
+{
+	struct flow *f = s->pending[bucket(ends)];
+
+	while (f && memcmp(&f->ends, ends, sizeof(*ends)))
+		f = f->next;
+	return f;
+}
+
+static void unlink_pending(struct splice *s, struct flow *f)
+{
+	struct flow **p = &s->pending[bucket(&f->ends)];
+
+	while (*p && *p != f)
+		p = &(*p)->next;
+	if (*p)
+		*p = f->next;
+	free(f->syn);
+	f->syn = NULL;
+}
+
+static struct flow *new_flow(enum state state)
+{
+	struct flow *f = calloc(1, sizeof(*f));
+
+	if (f) {
+		f->state = state;
+		f->host = f->inner = -1;
+	}
+	return f;
+}
+
+static void count_stream(struct splice *s, int by)
+{
+	__atomic_add_fetch(&s->streams, by, __ATOMIC_SEQ_CST);
+}
+
+/* Events of this turn may still name it: it is freed at the turn's end. */
+static void close_flow(struct splice *s, struct flow *f)
+{
+	if (f->state == CLOSED)
+		return;
+	if (f->state == REACHING || f->state == LET_IN)
+		unlink_pending(s, f);
+	if (f->state == LET_IN || (f->state == OPEN && !f->out.shut))
+		count_stream(s, -1);
+	if (f->host >= 0)
+		close(f->host);
+	if (f->inner >= 0)
+		call(s, close, f->inner);
+	f->state = CLOSED;
+	f->next = s->closed;
+	s->closed = f;
+}
+
+static void free_closed(struct splice *s)
+{
+	struct flow **busy = &s->busy, *f;
+
+	if (!s->closed)
+		return;
+	while ((f = *busy)) {
+		if (f->state == CLOSED)
+			*busy = f->next_busy;
+		else
+			busy = &f->next_busy;
+	}
+	while ((f = s->closed)) {
+		s->closed = f->next;
+		free(f->out.rest);
+		free(f->in.rest);
+		free(f);
+	}
+}
+
+static const struct linger at_once = { 1, 0 };
+
+/* Ends both sides with a reset. */
+static void abort_flow(struct splice *s, struct flow *f)
+{
+	if (f->host >= 0)
+		setsockopt(f->host, SOL_SOCKET, SO_LINGER, &at_once,
+			   sizeof(at_once));
+	if (f->inner >= 0)
+		call(s, setsockopt, f->inner, SOL_SOCKET, SO_LINGER, &at_once,
+		     sizeof(at_once));
+	close_flow(s, f);
+}
+
+/* ------------------------------------------------------------------ */
+/* Moving bytes.  Calls return what the system call does, or -errno.	*/
+
+static long read_from(struct splice *s, struct flow *f, struct way *w)
+{
+	long n;
+
+	if (w == &f->out)
+		return call(s, recvfrom, f->inner, s->buffer, CHUNK,
+			    MSG_DONTWAIT);
+	n = recv(f->host, s->buffer, CHUNK, MSG_DONTWAIT);
+	return n < 0 ? -errno : n;
+}
+
+static long write_to(struct splice *s, struct flow *f, struct way *w,
+		     const void *data, size_t size)
+{
+	long n;
+
+	if (w == &f->in)
+		return call(s, sendto, f->inner, data, size,
+			    MSG_DONTWAIT | MSG_NOSIGNAL);
+	n = send(f->host, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+	return n < 0 ? -errno : n;
+}
+
+static int keep_rest(struct way *w, const uint8_t *data, size_t size)
+{
+	w->rest = malloc(size);
+	if (!w->rest)
+		return -ENOMEM;
+	memcpy(w->rest, data, size);
+	w->at = 0;
+	w->size = size;
+	return 0;
+}
+
+/* What is left of the last read.  1: all of it went. */
+static long write_rest(struct splice *s, struct flow *f, struct way *w)
+{
+	long n = write_to(s, f, w, w->rest + w->at, w->size - w->at);
+
+	if (n < 0)
+		return n;
+	w->at += n;
+	if (w->at < w->size)
+		return 0;
+	free(w->rest);
+	w->rest = NULL;
+	return 1;
+}
+
+static void set_shut(struct splice *s, struct flow *f, struct way *w)
+{
+	w->shut = 1;
+	if (w == &f->out)
+		count_stream(s, -1);
+}
+
+static void pass_end(struct splice *s, struct flow *f, struct way *w)
+{
+	set_shut(s, f, w);
+	if (w == &f->in)
+		call(s, shutdown, f->inner, SHUT_WR);
+	else
+		shutdown(f->host, SHUT_WR);
+}
+
+/*
+ * The side that @w writes to takes no more, having been reset, say.  What it
+ * sent before is still to be had: reading gets to the error in the end.
+ */
+static long write_failed(struct splice *s, struct flow *f, struct way *w)
+{
+	struct way *other = w == &f->out ? &f->in : &f->out;
+
+	set_shut(s, f, w);
+	if (other->shut)
+		return -EPIPE;
+	other->can_read = 1;
+	return 0;
+}
+
+/*
+ * As much of one direction as goes now.  0: nothing more goes; 1: its turn is
+ * over, there is more; negative: the flow has failed.
+ */
+static long move(struct splice *s, struct flow *f, struct way *w)
+{
+	size_t moved = 0;
+	long n, put;
+
+	while (!w->shut && w->can_write) {
+		if (w->rest) {
+			n = write_rest(s, f, w);
+			if (n == -EAGAIN || !n)
+				w->can_write = 0;
+			else if (n < 0)
+				return write_failed(s, f, w);
+			continue;
+		}
+		if (w->ended) {
+			pass_end(s, f, w);
+			break;
+		}
+		if (!w->can_read)
+			break;
+		if (moved >= TURN)
+			return 1;
+		n = read_from(s, f, w);
+		if (n == -EAGAIN) {
+			w->can_read = 0;
+			break;
+		}
+		if (n < 0)
+			return n;
+		if (!n) {
+			w->ended = 1;
+			continue;
+		}
+		put = write_to(s, f, w, s->buffer, n);
+		if (put == -EAGAIN)
+			put = 0;
+		if (put < 0)
+			return write_failed(s, f, w);
+		moved += put;
+		if (put < n) {
+			w->can_write = 0;
+			if (keep_rest(w, s->buffer + put, n - put))
+				return -ENOMEM;
+		}
+	}
+	return 0;
+}
+
+static void move_both(struct splice *s, struct flow *f)
+{
+	long out, in;
+
+	if (f->state != OPEN)
+		return;
+	out = move(s, f, &f->out);
+	in = out < 0 ? 0 : move(s, f, &f->in);
+	if (out < 0 || in < 0) {
+		abort_flow(s, f);
+		return;
+	}
+	if (f->out.shut && f->in.shut) {
+		close_flow(s, f);
+		return;
+	}
+	if ((out || in) && !f->busy) {
+		f->busy = 1;
+		f->next_busy = s->busy;
+		s->busy = f;
+	}
+}
+
+/* Those whose turn was over have another one. */
+static void serve_busy(struct splice *s)
+{
+	struct flow *f = s->busy, *next;
+
+	s->busy = NULL;
+	for (; f; f = next) {
+		next = f->next_busy;
+		f->busy = 0;
+		move_both(s, f);
+	}
+}
+
+static void set_open(struct flow *f)
+{
+	f->state = OPEN;
+	f->out.can_read = f->out.can_write = 1;
+	f->in.can_write = 1;
+}
+
+static int watch_inner(struct splice *s, struct flow *f)
+{
+	struct epoll_event ev = { .events = EDGE, .data.ptr = f };
+
+	return call(s, epoll_ctl, s->inner_epoll, EPOLL_CTL_ADD, f->inner, &ev);
+}
+
+static int watch_host(struct splice *s, struct flow *f)
+{
+	struct epoll_event ev = { .events = EDGE, .data.ptr = f };
+
+	return epoll_ctl(s->host_epoll, EPOLL_CTL_ADD, f->host, &ev);
+}
+
+static void no_delay(int fd)
+{
+	int one = 1;
+
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+}
+
+/* ------------------------------------------------------------------ */
+/* From the instance: frames.						*/
+
+static void send_frame(struct splice *s, const void *frame, size_t size,
+		       unsigned int type)
+{
+	struct sockaddr_ll to = {
+		.sll_family = AF_PACKET,
+		.sll_protocol = htons(type),
+		.sll_ifindex = s->gate.index,
+		.sll_halen = 6,
+	};
+
+	call(s, sendto, s->gate.packets, frame, size, MSG_DONTWAIT, &to, sizeof(to));
+}
+
+/* The program's connect() ends as the host's did. */
+static void refuse(struct splice *s, const uint8_t *syn, size_t size, int err)
+{
+	const struct splice_config *c = &s->config;
+	unsigned int type = syn[12] == 8 ? ETH_P_IP : ETH_P_IPV6;
+	uint8_t answer[ANSWER_MAX];
+	int net = 0;
+
+	switch (err) {
+	case ETIMEDOUT:
+		return;		/* as the host: no answer */
+	case ENETUNREACH:
+	case EADDRNOTAVAIL:
+	case EAFNOSUPPORT:
+		net = 1;
+		/* fall through */
+	case EHOSTUNREACH:
+	case EACCES:
+	case EPERM:
+	case EINVAL:
+		size = syn_unreachable(syn, size, net, c->gateway4,
+				       &c->gateway6, answer);
+		break;
+	default:
+		size = syn_reset(syn, size, answer);
+	}
+	send_frame(s, answer, size, type);
+}
+
+/* The host's first name server of a family; 0: there is one. */
+static int name_server(int family, struct in6_addr *address)
+{
+	FILE *f = fopen("/etc/resolv.conf", "re");
+	char line[256], word[64];
+	struct in_addr a4;
+	int found = -1;
+
+	while (f && found && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, " nameserver %63s", word) != 1)
+			continue;
+		if (family == AF_INET && inet_pton(AF_INET, word, &a4) == 1) {
+			*address = mapped(&a4);
+			found = 0;
+		} else if (family == AF_INET6 &&
+			   inet_pton(AF_INET6, word, address) == 1) {
+			found = 0;
+		}
+	}
+	if (f)
+		fclose(f);
+	return found;
+}
+
+/* Where on the host the instance's @to is; an errno: nowhere. */
+static int translate(const struct splice *s, struct in6_addr *to)
+{
+	const struct splice_config *c = &s->config;
+	struct in6_addr gateway4 = mapped(&c->gateway4);
+	struct in6_addr name_server4 = mapped(&c->name_server4);
+	struct in_addr loopback = { htonl(INADDR_LOOPBACK) };
+	struct in6_addr router = { .s6_addr = { 0xfe, 0x80, [15] = 2 } };
+	const uint8_t *a = to->s6_addr;
+
+	if (IN6_IS_ADDR_V4MAPPED(to)) {
+		if (!memcmp(to, &gateway4, sizeof(*to))) {
+			*to = mapped(&loopback);
+			return c->host_access ? 0 : ECONNREFUSED;
+		}
+		if (!memcmp(to, &name_server4, sizeof(*to)))
+			return name_server(AF_INET, to) ? ECONNREFUSED : 0;
+		/* "This" network, loopback, multicast and beyond. */
+		return !a[12] || a[12] == 127 || a[12] >= 224 ? ENETUNREACH : 0;
+	}
+	if (!memcmp(to, &c->gateway6, sizeof(*to)) ||
+	    !memcmp(to, &router, sizeof(*to))) {
+		*to = in6addr_loopback;
+		return c->host_access ? 0 : ECONNREFUSED;
+	}
+	if (!memcmp(to, &c->name_server6, sizeof(*to)))
+		return name_server(AF_INET6, to) ? ECONNREFUSED : 0;
+	return IN6_IS_ADDR_LOOPBACK(to) || IN6_IS_ADDR_UNSPECIFIED(to) ||
+	       IN6_IS_ADDR_LINKLOCAL(to) || IN6_IS_ADDR_MULTICAST(to) ||
+	       IN6_IS_ADDR_V4COMPAT(to) ? ENETUNREACH : 0;
+}
+
+static socklen_t sockaddr_of(const struct in6_addr *a, in_port_t port,
+			     struct sockaddr_storage *to)
+{
+	struct sockaddr_in6 *sin6 = (void *)to;
+	struct sockaddr_in *sin = (void *)to;
+
+	memset(to, 0, sizeof(*to));
+	if (IN6_IS_ADDR_V4MAPPED(a)) {
+		sin->sin_family = AF_INET;
+		sin->sin_port = port;
+		memcpy(&sin->sin_addr, a->s6_addr + 12, 4);
+		return sizeof(*sin);
+	}
+	sin6->sin6_family = AF_INET6;
+	sin6->sin6_port = port;
+	sin6->sin6_addr = *a;
+	return sizeof(*sin6);
+}
+
+static void of_sockaddr(const struct sockaddr_storage *from,
+			struct in6_addr *a, in_port_t *port)
+{
+	const struct sockaddr_in6 *sin6 = (const void *)from;
+	const struct sockaddr_in *sin = (const void *)from;
+
+	if (from->ss_family == AF_INET) {
+		*a = mapped(&sin->sin_addr);
+		*port = sin->sin_port;
+	} else {
+		*a = sin6->sin6_addr;
+		*port = sin6->sin6_port;
+	}
+}
+
+/* Descriptors or memory have run out; the program's TCP asks again. */
+static void no_room(struct splice *s, int err)
+{
+	if (s->told)
+		return;
+	s->told = 1;
+	say("warning: user networking: no room for another connection: %s",
+	    strerror(err));
+}
+
+static void reached(struct splice *s, struct flow *f)
+{
+	f->state = LET_IN;
+	count_stream(s, 1);
+	f->deadline = now_ns() + ACCEPT_NS;
+	send_frame(s, f->syn, f->syn_size, UKL_GATE_SYN);
+}
+
+/* The host's connect() has ended. */
+static void on_reaching(struct splice *s, struct flow *f)
+{
+	int err = 0;
+	socklen_t size = sizeof(err);
+
+	getsockopt(f->host, SOL_SOCKET, SO_ERROR, &err, &size);
+	if (!err) {
+		reached(s, f);
+		return;
+	}
+	refuse(s, f->syn, f->syn_size, err);
+	close_flow(s, f);
+}
+
+static void on_syn(struct splice *s, const uint8_t *frame, size_t size)
+{
+	struct sockaddr_storage to;
+	struct in6_addr where;
+	struct ends ends;
+	struct flow *f;
+	socklen_t len;
+	int err;
+
+	/* Sent again while its connect() is under way, it changes nothing. */
+	if (!syn_parse(frame, size, &ends) || find_pending(s, &ends))
+		return;
+	where = ends.outer;
+	err = translate(s, &where);
+	if (err) {
+		refuse(s, frame, size, err);
+		return;
+	}
+	f = new_flow(REACHING);
+	if (!f)
+		return;
+	f->ends = ends;
+	f->syn = malloc(size);
+	f->next = s->pending[bucket(&ends)];
+	s->pending[bucket(&ends)] = f;
+	len = sockaddr_of(&where, ends.outer_port, &to);
+	f->host = socket(to.ss_family, SOCK_STREAM | SOCK_NONBLOCK |
+			 SOCK_CLOEXEC, 0);
+	if (!f->syn || f->host < 0) {
+		err = errno;
+		if (err == EAFNOSUPPORT)
+			refuse(s, frame, size, err);
+		else
+			no_room(s, err);
+		close_flow(s, f);
+		return;
+	}
+	memcpy(f->syn, frame, size);
+	f->syn_size = size;
+	no_delay(f->host);
+	err = connect(f->host, (void *)&to, len) ? errno : 0;
+	/* Its end is an event, even if it ended at once. */
+	if ((err && err != EINPROGRESS) || watch_host(s, f)) {
+		refuse(s, frame, size, err);
+		close_flow(s, f);
+	}
+}
+
+static void read_syns(struct splice *s)
+{
+	uint8_t frame[SYN_MAX];
+	long n;
+
+	while ((n = call(s, recvfrom, s->gate.packets, frame, sizeof(frame),
+			 MSG_DONTWAIT | MSG_TRUNC)) > 0)
+		if (n <= (long)sizeof(frame))
+			on_syn(s, frame, n);
+}
+
+static void accept_inner(struct splice *s)
+{
+	struct sockaddr_storage peer, self;
+	struct ends ends;
+	struct flow *f;
+	int size, fd;
+
+	for (;;) {
+		size = sizeof(peer);
+		fd = call(s, accept4, s->gate.listener, &peer, &size, SOCK_NONBLOCK);
+		if (fd < 0) {
+			if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM)
+				no_room(s, -fd);
+			return;
+		}
+		memset(&ends, 0, sizeof(ends));
+		size = sizeof(self);
+		call(s, getsockname, fd, &self, &size);
+		of_sockaddr(&peer, &ends.inner, &ends.inner_port);
+		of_sockaddr(&self, &ends.outer, &ends.outer_port);
+		f = find_pending(s, &ends);
+		if (!f || f->state != LET_IN) {
+			/* It came too late. */
+			call(s, setsockopt, fd, SOL_SOCKET, SO_LINGER,
+			     &at_once, sizeof(at_once));
+			call(s, close, fd);
+			continue;
+		}
+		unlink_pending(s, f);
+		set_open(f);
+		f->inner = fd;
+		if (watch_inner(s, f)) {
+			abort_flow(s, f);
+			continue;
+		}
+		move_both(s, f);
+	}
+}
+
+/* ------------------------------------------------------------------ */
+/* To the instance: published ports.					*/
+
+/* Who the client is to the instance; the loopback is the gateway. */
+static void client_address(const struct splice *s, struct in6_addr *a)
+{
+	if (IN6_IS_ADDR_V4MAPPED(a)) {
+		if (a->s6_addr[12] == 127)
+			*a = mapped(&s->config.gateway4);
+	} else if (IN6_IS_ADDR_LOOPBACK(a) || IN6_IS_ADDR_LINKLOCAL(a)) {
+		*a = s->config.gateway6;
+	}
+}
+
+/* A socket whose connect() to @inner, from @who at @port, is under way. */
+static int dial_from(struct splice *s, const struct in6_addr *who,
+		     in_port_t port, const struct sockaddr_storage *inner)
+{
+	int v6 = inner->ss_family == AF_INET6, one = 1, err, fd;
+	struct sockaddr_storage self;
+	socklen_t len = sockaddr_of(who, port, &self);
+
+	fd = call(s, socket, inner->ss_family, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return fd;
+	call(s, setsockopt, fd, v6 ? SOL_IPV6 : SOL_IP,
+	     v6 ? IPV6_TRANSPARENT : IP_TRANSPARENT, &one, sizeof(one));
+	call(s, setsockopt, fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	call(s, setsockopt, fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	err = call(s, bind, fd, &self, len);
+	if (!err)
+		err = call(s, connect, fd, inner, len);
+	if (!err || err == -EINPROGRESS)
+		return fd;
+	call(s, close, fd);
+	return err;
+}
+
+static int dial(struct splice *s, struct flow *f,
+		const struct sockaddr_storage *client,
+		const struct sockaddr_storage *inner)
+{
+	struct in6_addr who;
+	in_port_t port;
+	int fd;
+
+	of_sockaddr(client, &who, &port);
+	client_address(s, &who);
+	fd = dial_from(s, &who, port, inner);
+	/* The same client may be at another published port already. */
+	if (fd == -EADDRINUSE || fd == -EADDRNOTAVAIL)
+		fd = dial_from(s, &who, 0, inner);
+	if (fd < 0)
+		return fd;
+	f->inner = fd;
+	return watch_inner(s, f);
+}
+
+static void accept_host(struct splice *s, const struct splice_publish *p)
+{
+	struct sockaddr_storage client;
+	socklen_t len = sizeof(client);
+	struct flow *f;
+	int fd;
+
+	fd = accept4(p->fd, (void *)&client, &len,
+		     SOCK_NONBLOCK | SOCK_CLOEXEC);
+	if (fd < 0) {
+		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM)
+			no_room(s, errno);
+		return;
+	}
+	f = new_flow(DIALLING);
+	if (!f) {
+		close(fd);
+		return;
+	}
+	f->host = fd;
+	no_delay(fd);
+	if (watch_host(s, f) || dial(s, f, &client, &p->inner))
+		abort_flow(s, f);
+}
+
+static void on_dialling(struct splice *s, struct flow *f)
+{
+	int err = 0, size = sizeof(err);
+
+	call(s, getsockopt, f->inner, SOL_SOCKET, SO_ERROR, &err, &size);
+	if (err) {
+		abort_flow(s, f);
+		return;
+	}
+	set_open(f);
+	count_stream(s, 1);
+	f->in.can_read = 1;
+	move_both(s, f);
+}
+
+/* ------------------------------------------------------------------ */
+/* The thread.								*/
+
+#define READABLE	(EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)
+#define WRITABLE	(EPOLLOUT | EPOLLHUP | EPOLLERR)
+
+static void on_host(struct splice *s, const struct epoll_event *ev)
+{
+	uint8_t *tag = ev->data.ptr;
+	struct flow *f = ev->data.ptr;
+
+	/* A datum inside our configuration is a published port. */
+	if (tag >= (uint8_t *)s->config.publish &&
+	    tag < (uint8_t *)(s->config.publish + s->config.npublish)) {
+		accept_host(s, ev->data.ptr);
+		return;
+	}
+	if (f->state == CLOSED)
+		return;
+	if (ev->events & READABLE)
+		f->in.can_read = 1;
+	if (ev->events & WRITABLE)
+		f->out.can_write = 1;
+	if (f->state == REACHING && (ev->events & WRITABLE))
+		on_reaching(s, f);
+	else
+		move_both(s, f);
+}
+
+static void on_inner(struct splice *s, const struct epoll_event *ev)
+{
+	struct flow *f = ev->data.ptr;
+
+	if (ev->data.ptr == &s->gate.packets) {
+		read_syns(s);
+		return;
+	}
+	if (ev->data.ptr == &s->gate.listener) {
+		accept_inner(s);
+		return;
+	}
+	if (f->state == CLOSED)
+		return;
+	if (ev->events & READABLE)
+		f->out.can_read = 1;
+	if (ev->events & WRITABLE)
+		f->in.can_write = 1;
+	if (f->state == DIALLING && (ev->events & WRITABLE))
+		on_dialling(s, f);
+	else
+		move_both(s, f);
+}
+
+/* Programs that asked for a connection and were gone when it came. */
+static void expire(struct splice *s, long now)
+{
+	struct flow *f, *next;
+	int i;
+
+	if (now < s->next_look)
+		return;
+	s->next_look = now + 1000000000L;
+	for (i = 0; i < BUCKETS; i++)
+		for (f = s->pending[i]; f; f = next) {
+			next = f->next;
+			if (f->state == LET_IN && now > f->deadline)
+				abort_flow(s, f);
+		}
+}
+
+static int any_pending(const struct splice *s)
+{
+	int i;
+
+	for (i = 0; i < BUCKETS; i++)
+		if (s->pending[i])
+			return 1;
+	return 0;
+}
+
+/* Both kernels' events, without waiting.  How many there were, or -errno. */
+static int look(struct splice *s)
+{
+	struct epoll_event ev[EVENTS];
+	int n, m, i;
+
+	n = epoll_wait(s->host_epoll, ev, EVENTS, 0);
+	for (i = 0; i < n; i++)
+		on_host(s, &ev[i]);
+	m = call(s, epoll_wait, s->inner_epoll, ev, EVENTS, 0);
+	if (m == -EOWNERDEAD || m == -ESRCH)
+		return m;
+	for (i = 0; i < m; i++)
+		on_inner(s, &ev[i]);
+	return (n > 0 ? n : 0) + (m > 0 ? m : 0);
+}
+
+static void *splice_thread(void *arg)
+{
+	struct splice *s = arg;
+	struct ukl_also also = { .fd = s->host_epoll, .events = EPOLLIN };
+	struct epoll_event ev[EVENTS];
+	long began = 0;
+	int n, i, wait;
+
+	prctl(PR_SET_NAME, "ukl-tcp");
+	if (ukl_thread_enter(s->gate.th) || gate_enter(&s->gate)) {
+		say("warning: user networking: no TCP: the library kernel has "
+		    "no room for a thread");
+		return NULL;
+	}
+	for (;;) {
+		n = look(s);
+		if (n < 0)
+			return NULL;
+		serve_busy(s);
+		free_closed(s);
+		if (n || s->busy) {
+			began = 0;
+			continue;
+		}
+		/*
+		 * The next event mostly comes within moments: being woken for
+		 * it would take longer than looking again.  Others who want
+		 * the CPU get it.
+		 */
+		if (!began)
+			began = now_ns();
+		if (now_ns() - began < SPIN_NS) {
+			sched_yield();
+			continue;
+		}
+		began = 0;
+		wait = any_pending(s) ? 1000 : -1;
+		n = ukl_syscall_also(s->gate.th, &also, 1, SYS_epoll_wait,
+				     s->inner_epoll, (long)ev, EVENTS, wait,
+				     0, 0);
+		if (n == -EOWNERDEAD || n == -ESRCH)
+			return NULL;
+		for (i = 0; i < n; i++)
+			on_inner(s, &ev[i]);
+		expire(s, now_ns());
+	}
+}
+
+static int must(long result, const char *what)
+{
+	if (result < 0)
+		fail("user networking: %s: %s", what, strerror(-result));
+	return result;
+}
+
+static void watch(struct splice *s, int fd, void *datum)
+{
+	struct epoll_event ev = { .events = EPOLLIN, .data.ptr = datum };
+
+	must(call(s, epoll_ctl, s->inner_epoll, EPOLL_CTL_ADD, fd, &ev),
+	     "epoll_ctl");
+}
+
+static void start_thread(struct splice *s, struct ukl_thread *worker)
+{
+	sigset_t all, old;
+	pthread_attr_t attr;
+	pthread_t thread;
+	int err;
+
+	must(ukl_thread_prepare(worker, &s->gate.th), "no record for a thread");
+	/* Signals are the main thread's; a broken pipe is an errno. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	pthread_attr_setstacksize(&attr, 256 * 1024);
+	err = pthread_create(&thread, &attr, splice_thread, s);
+	pthread_attr_destroy(&attr);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	must(-err, "cannot start a thread");
+}
+
+void splice_start(const struct splice_config *config,
+		  struct ukl_thread *worker)
+{
+	struct splice *s = calloc(1, sizeof(*s));
+	struct epoll_event ev = { .events = EPOLLIN };
+	int i;
+
+	if (!s)
+		fail("user networking: %s", strerror(ENOMEM));
+	splices[config->slot] = s;
+	s->config = *config;
+	s->gate.th = worker;
+	s->host_epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (s->host_epoll < 0)
+		must(-errno, "epoll");
+	for (i = 0; i < config->npublish; i++) {
+		ev.data.ptr = &s->config.publish[i];
+		if (epoll_ctl(s->host_epoll, EPOLL_CTL_ADD,
+			      config->publish[i].fd, &ev))
+			must(-errno, "epoll_ctl");
+	}
+	gate_open(&s->gate, config->slot);
+	s->inner_epoll = must(call(s, epoll_create1, 0), "epoll");
+	watch(s, s->gate.packets, &s->gate.packets);
+	watch(s, s->gate.listener, &s->gate.listener);
+	start_thread(s, worker);
+}
+
+int splice_idle(int slot)
+{
+	struct splice *s = splices[slot];
+
+	return !s || !__atomic_load_n(&s->streams, __ATOMIC_SEQ_CST);
+}
