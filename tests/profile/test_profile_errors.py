@@ -746,7 +746,7 @@ BAD: list[tuple[str, list[str]]] = [
         "network: {ethernets: {a: {backend: {wire: w, netns: n}}}}",
         [
             (
-                "1:36: network.ethernets.a.backend.netns: only a tap is in a "
+                "1:53: network.ethernets.a.backend.netns: only a tap is in a "
                 "network namespace"
             )
         ],
@@ -755,7 +755,7 @@ BAD: list[tuple[str, list[str]]] = [
         "network: {ethernets: {a: {backend: {tap: t, netns: a/b}}}}",
         [
             (
-                "1:45: network.ethernets.a.backend.netns: 'a/b' cannot name a network "
+                "1:52: network.ethernets.a.backend.netns: 'a/b' cannot name a network "
                 "namespace (at most 64 letters, digits, '.', '_', '@', ':', '+' and "
                 "'-')"
             )
