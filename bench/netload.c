@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * netload ROW SECONDS IP PORT: the client of netserve, on the host's kernel or,
- * compiled for it, in the instance whose control socket UKL_CONTROL names.
+ * netload ROW[=SIZE] SECONDS IP PORT [stay]: the client of netserve, on the
+ * host's kernel or, compiled for it, in the instance whose control socket
+ * UKL_CONTROL names.
  * Prints one number, transactions per second for the rows tcp-rr,
  * udp-rr and crr (a connection per transaction), bits per second for in and
- * out, and tells the server to end.
+ * out, where SIZE bytes are written at a time.  Then it tells the server to
+ * end, except with "stay"; the row "quit" does nothing else.
  */
 #include "call.h"
 
@@ -16,6 +18,7 @@
 
 static struct sockaddr_in server;
 static char buffer[BULK_SIZE];
+static uint32_t size = BULK_SIZE;
 
 static int ask(char what)
 {
@@ -111,7 +114,7 @@ static double in(double seconds)
 
 	do {
 		for (i = 0; i < 8; i++)
-			MUST(SYS_write, s, buffer, sizeof(buffer));
+			MUST(SYS_write, s, buffer, size);
 	} while (now() < start + seconds);
 	MUST(SYS_shutdown, s, SHUT_WR);
 	expect(MUST(SYS_read, s, &bytes, sizeof(bytes)), sizeof(bytes));
@@ -127,6 +130,7 @@ static double out(double seconds)
 	int s = ask('o');
 	long n;
 
+	MUST(SYS_write, s, &size, sizeof(size));
 	start = now();
 	do {
 		n = MUST(SYS_read, s, buffer, sizeof(buffer));
@@ -150,12 +154,24 @@ static const struct {
 	{ "out", out },
 };
 
+static void quit(void)
+{
+	MUST(SYS_close, ask('q'));
+}
+
 int main(int argc, char **argv)
 {
+	char *given = argc > 1 ? strchr(argv[1], '=') : NULL;
 	unsigned int i;
 
-	if (argc != 5) {
-		fprintf(stderr, "usage: %s ROW SECONDS IP PORT\n", argv[0]);
+	if (given) {
+		*given = 0;
+		size = atoi(given + 1);
+	}
+	if (argc < 5 || argc > 6 || (argc == 6 && strcmp(argv[5], "stay")) ||
+	    size < 1 || size > sizeof(buffer)) {
+		fprintf(stderr, "usage: %s ROW[=SIZE] SECONDS IP PORT "
+			"[stay]\n", argv[0]);
 		return 125;
 	}
 	signal(SIGPIPE, SIG_IGN);
@@ -164,9 +180,15 @@ int main(int argc, char **argv)
 	for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		if (!strcmp(argv[1], rows[i].name)) {
 			printf("%.12g\n", rows[i].run(atof(argv[2])));
-			MUST(SYS_close, ask('q'));
+			if (argc == 5)
+				quit();
 			side_end();
 			return 0;
 		}
+	if (!strcmp(argv[1], "quit")) {
+		quit();
+		side_end();
+		return 0;
+	}
 	die(argv[1], EINVAL);
 }

@@ -7,7 +7,8 @@
  *
  *	'e' echo: every byte comes back
  *	'i' bulk in: reads to the end, then answers with the byte count
- *	'o' bulk out: writes until the client goes
+ *	'o' bulk out: writes until the client goes, as many bytes at a time
+ *	    as the 32-bit number says that follows
  *	'u' echoes datagrams at the same port until the connection ends
  *	'q' the server ends: a process that is killed inside a library
  *	    kernel takes the instance along
@@ -70,7 +71,12 @@ static void bulk_in(int s)
 
 static void bulk_out(int s)
 {
-	while (CALL(SYS_write, s, buffer, sizeof(buffer)) > 0)
+	uint32_t size;
+
+	if (CALL(SYS_read, s, &size, sizeof(size)) != sizeof(size) ||
+	    size > sizeof(buffer))
+		return;
+	while (CALL(SYS_write, s, buffer, size) > 0)
 		;
 }
 

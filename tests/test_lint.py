@@ -14,6 +14,15 @@ import pytest
 from tinytree import ROOT
 
 PYTHON_ROOMS = ("hijack", "launcher", "tests")
+# Programs without a suffix, and what they share.
+BENCHMARKS = sorted(
+    str(path.relative_to(ROOT))
+    for path in (ROOT / "bench").iterdir()
+    if path.is_file()
+    and (
+        path.suffix == ".py" or path.read_bytes().startswith(b"#!/usr/bin/env python3")
+    )
+)
 
 
 def run(*command: str) -> None:
@@ -28,15 +37,20 @@ def run(*command: str) -> None:
 
 
 def test_ruff() -> None:
-    run("ruff", "check", *PYTHON_ROOMS)
+    run("ruff", "check", *PYTHON_ROOMS, *BENCHMARKS)
 
 
 def test_ruff_format() -> None:
-    run("ruff", "format", "--check", *PYTHON_ROOMS)
+    run("ruff", "format", "--check", *PYTHON_ROOMS, *BENCHMARKS)
 
 
 def test_mypy_strict() -> None:
     run("mypy", "--strict", "hijack", "launcher")
+
+
+def test_mypy_of_the_benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MYPYPATH", "bench:tests/user:tests")
+    run("mypy", "--strict", "--scripts-are-modules", *BENCHMARKS)
 
 
 def imports(room: str) -> Iterator[tuple[Path, str]]:

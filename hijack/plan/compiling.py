@@ -342,6 +342,8 @@ class _Builder:
             words.append(f"mtu={mtu}")
         if backend.tap is not None:
             words.append(f"host={backend.tap}")
+            if backend.netns is not None:
+                words.append(f"netns=/run/netns/{backend.netns}")
         elif backend.wire is not None:
             words.append(f"segment={RUNTIME}/.wires/{backend.wire}")
         elif backend.fd is not None:

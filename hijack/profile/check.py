@@ -171,13 +171,15 @@ def _devices(network: NetworkRecord) -> Found:
             )
         if backend.kind in ("tap", "fd"):
             value = getattr(backend, backend.kind)
-            key = (backend.kind, value)
+            key = (backend.kind, (backend.netns, value))
             if key in taken:
                 yield (
                     (*path, "backend"),
                     f"{backend.kind} {value} is the backend of {taken[key]} already",
                 )
             taken.setdefault(key, name)
+        if backend.netns is not None and backend.kind != "tap":
+            yield (*path, "backend", "netns"), "only a tap is in a network namespace"
         if backend.none is False:
             yield (*path, "backend", "none"), "write none: true, or another backend"
         if backend.kind == "user":

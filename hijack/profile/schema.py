@@ -306,7 +306,7 @@ def read_descriptor(value: object) -> int:
 
 
 class Backend(Record):
-    """How an interface reaches the world; exactly one key."""
+    """How an interface reaches the world; exactly one key but for netns."""
 
     short: ClassVar[str] = "a word (" + ", ".join(BACKENDS) + ")"
 
@@ -321,6 +321,12 @@ class Backend(Record):
         "A TAP device of the host, attached to or made (which needs CAP_NET_ADMIN). "
         "`backend: tap` uses the interface's own name.",
         "tap0",
+    )
+    netns: Annotated[str, Read(words.name_of_netns)] | None = setting(
+        None,
+        "Beside `tap`: the host's network namespace that has the device (which needs "
+        "CAP_SYS_ADMIN), by the name that ip-netns(8) gave it.",
+        "lab",
     )
     wire: Annotated[str, Read(words.name_of_wire)] | None = setting(
         None,

@@ -247,6 +247,17 @@ def name_of_wire(value: object) -> str:
     return name
 
 
+def name_of_netns(value: object) -> str:
+    """The name of a network namespace: a file of /run/netns."""
+    name = text(value)
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._@:+-]{0,63}", name):
+        raise wrong(
+            f"{quoted(name)} cannot name a network namespace (at most 64 letters, "
+            "digits, '.', '_', '@', ':', '+' and '-')"
+        )
+    return name
+
+
 def host_name(value: object) -> str:
     """A host's name, with or without a domain (RFC 1123; 64 as uname(2) has)."""
     name = text(value)

@@ -8,7 +8,8 @@
  *   mtu=N
  * and the kinds are
  *   tap,host=IFNAME	a TAP device of the host, made if missing (needs
- *			CAP_NET_ADMIN) or attached to
+ *			CAP_NET_ADMIN) or attached to; with netns=FILE in
+ *			that network namespace
  *   tap,fd=N		one that is open already, with IFF_VNET_HDR
  *   fd,fd=N		a frame per datagram
  *   stream,fd=N	a 32-bit big-endian length before each frame: what
@@ -28,6 +29,7 @@
 #include <fcntl.h>
 #include <linux/if.h>
 #include <linux/if_tun.h>
+#include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,7 +46,7 @@
 struct spec {
 	const char *text;	/* for messages */
 	char host[IFNAMSIZ];
-	char *segment;
+	char *segment, *netns;
 	int fd;
 };
 
@@ -67,6 +69,39 @@ static int set_offloads(int fd, const char *text)
 	return fd;
 }
 
+static int open_or_fail(const struct spec *s, const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		fail("--device %s: %s: %s", s->text, path, strerror(errno));
+	return fd;
+}
+
+/* A device belongs to the network namespace of whoever opens /dev/net/tun. */
+static int open_tun(const struct spec *s)
+{
+	int mine, theirs, fd, err;
+
+	if (!s->netns)
+		return open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	mine = open_or_fail(s, "/proc/thread-self/ns/net");
+	theirs = open_or_fail(s, s->netns);
+	if (setns(theirs, CLONE_NEWNET))
+		fail("--device %s: network namespace %s: %s%s", s->text,
+		     s->netns, strerror(errno), errno == EPERM ?
+		     " (entering one needs CAP_SYS_ADMIN)" : "");
+	close(theirs);
+	fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	err = errno;
+	if (setns(mine, CLONE_NEWNET))
+		fail("--device %s: back from network namespace %s: %s",
+		     s->text, s->netns, strerror(errno));
+	close(mine);
+	errno = err;
+	return fd;
+}
+
 static int open_tap(const struct spec *s)
 {
 	struct ifreq ifr = { .ifr_flags = IFF_TAP | IFF_NO_PI |
@@ -77,7 +112,7 @@ static int open_tap(const struct spec *s)
 		if (!s->host[0])
 			fail("--device %s: tap needs host=IFNAME or fd=N",
 			     s->text);
-		fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+		fd = open_tun(s);
 		if (fd < 0)
 			fail("--device %s: /dev/net/tun: %s (the user and "
 			     "wire backends need no TAP)", s->text,
@@ -333,6 +368,8 @@ int device_open(const char *text, int slot, struct ukl_dev *dev)
 			dev->mtu = parse_number(value, 68, 65535, "mtu", text);
 		} else if (!strcmp(word, "segment")) {
 			s.segment = value;
+		} else if (!strcmp(word, "netns")) {
+			s.netns = value;
 		} else if (!strcmp(word, "fd")) {
 			s.fd = parse_number(value, 0, 1 << 20, "fd", text);
 		} else {

@@ -295,6 +295,24 @@ def test_tap(boot: Callable[..., Instance], run: Any, namespace: str) -> None:
         answering.passes()
 
 
+def test_tap_of_another_namespace(
+    boot: Callable[..., Instance], run: Any, namespace: str
+) -> None:
+    """The device is the namespace's, the kernel host is not in it."""
+    instance = boot(devices=[f"tap,host=tap0,netns=/run/netns/{namespace}"])
+    run("devices", instance, "address", "eth0", THEIRS).passes()
+    assert not Path("/sys/class/net/tap0").exists()
+    with entered(namespace):
+        ping = ["ping", "-q", "-c", "5", "-i", "0.01", "-W", "1", THEIRS]
+        said = subprocess.run(ping, capture_output=True, text=True, check=False)
+    assert "5 received" in said.stdout, said.stdout
+    home = Path("/proc/self/ns/net").readlink()
+    for thread in Path(f"/proc/{instance.pid}/task").iterdir():
+        assert (thread / "ns/net").readlink() == home
+    with pytest.raises(Exception, match="/run/netns/no-such-one: No such file"):
+        boot(devices=["tap,host=tap0,netns=/run/netns/no-such-one"])
+
+
 def exchange(client: socket.socket, data: bytes) -> bytes:
     """Sends ``data`` while it reads what comes back, to the end."""
     import threading

@@ -148,7 +148,7 @@ network:
       macaddress: 52:54:00:12:34:56
       nameservers: {addresses: [9.9.9.9], search: [example.net]}
     eth1: {backend: {wire: lab}, nameservers: {addresses: [9.9.9.9, "fd00::53"]}}
-    eth2: {backend: {tap: tap7}}
+    eth2: {backend: {tap: tap7, netns: lab}}
     eth3: {backend: {fd: 5}}
     eth4: {backend: none}
     eth5: {backend: {user: {dns: false, host_access: no}}, addresses: [192.168.7.9/24]}
@@ -168,7 +168,7 @@ mounts: [{type: tmpfs, target: /srv}]
         "ipv6=fd00:7e57:10::15/64,host=on,publish=tcp:127.0.0.1:8080:80,"
         "publish=tcp:127.0.0.1:8081:81,publish=udp:[::1]:53:53",
         "wire,name=eth1,segment={runtime}/.wires/lab",
-        "tap,name=eth2,host=tap7",
+        "tap,name=eth2,host=tap7,netns=/run/netns/lab",
         "fd,name=eth3,fd=5",
         "user,name=eth5,mtu=65520,ipv4=192.168.7.9/24,ipv6=off,host=off",
     ]

@@ -742,6 +742,25 @@ BAD: list[tuple[str, list[str]]] = [
         ("network: {ethernets: {a: {backend: {tap: t}}, b: {backend: {tap: t}}}}"),
         [("1:60: network.ethernets.b.backend: tap t is the backend of a already")],
     ),
+    (
+        "network: {ethernets: {a: {backend: {wire: w, netns: n}}}}",
+        [
+            (
+                "1:53: network.ethernets.a.backend.netns: only a tap is in a "
+                "network namespace"
+            )
+        ],
+    ),
+    (
+        "network: {ethernets: {a: {backend: {tap: t, netns: a/b}}}}",
+        [
+            (
+                "1:52: network.ethernets.a.backend.netns: 'a/b' cannot name a network "
+                "namespace (at most 64 letters, digits, '.', '_', '@', ':', '+' and "
+                "'-')"
+            )
+        ],
+    ),
     ("ports: [80]", ["1:9: ports[0]: give the host's port too, as in 8080:80"]),
     (
         "ports: ['a:80']",
