@@ -395,13 +395,17 @@ static int orphans(void)
  */
 static void linger(void)
 {
-	int asked = LINGER_ASKED;
+	int asked = LINGER_ASKED, idle = 0;
 	uint64_t one = 1;
 
+	/* Seen idle once, a frame may be on its way from hand to hand. */
 	while (__atomic_load_n(&host.lingering, __ATOMIC_SEQ_CST) == asked &&
-	       now_ns(CLOCK_MONOTONIC) < host.linger_until &&
-	       (orphans() || !users_idle()))
+	       now_ns(CLOCK_MONOTONIC) < host.linger_until) {
+		idle = orphans() || !users_idle() ? 0 : idle + 1;
+		if (idle == 2)
+			break;
 		usleep(1000);
+	}
 	/* Somebody may have come meanwhile: then it was for nothing. */
 	if (__atomic_compare_exchange_n(&host.lingering, &asked, LINGER_DONE,
 					0, __ATOMIC_SEQ_CST,

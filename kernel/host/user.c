@@ -43,6 +43,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/sockios.h>
 #include <linux/virtio_net.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -55,6 +56,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -883,16 +885,21 @@ void user_start(int slot, struct ukl_thread *th)
 int users_idle(void)
 {
 	struct user *u;
+	int unread = 0, i;
 	char byte;
-	int i;
 
 	for (i = 0; i < UKL_MAX_DEVS; i++) {
 		u = users[i];
 		if (!u)
 			continue;
-		/* In this order: a frame is taken before it is worked on. */
+		/*
+		 * In this order: a frame is taken before it is worked on.  A
+		 * datagram may wait for an answer that is not read yet, the
+		 * gateway's address.
+		 */
 		if (recv(u->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0 ||
 		    __atomic_load_n(&u->busy, __ATOMIC_SEQ_CST) ||
+		    ioctl(u->fd, SIOCOUTQ, &unread) || unread ||
 		    !splice_idle(i))
 			return 0;
 	}
