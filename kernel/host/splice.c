@@ -62,6 +62,7 @@
 /* One direction of a flow. */
 struct way {
 	int can_read, can_write;
+	int to_end;		/* what is read is followed by an end */
 	int ended;		/* no more is to be read … */
 	int shut;		/* … and the other side knows, or cannot */
 	uint8_t *rest;		/* read, and not yet written */
@@ -297,7 +298,7 @@ static long write_failed(struct splice *s, struct flow *f, struct way *w)
 	set_shut(s, f, w);
 	if (other->shut)
 		return -EPIPE;
-	other->can_read = 1;
+	other->can_read = other->to_end = 1;
 	return 0;
 }
 
@@ -338,6 +339,9 @@ static long move(struct splice *s, struct flow *f, struct way *w)
 			w->ended = 1;
 			continue;
 		}
+		/* That was all; what comes later is an event. */
+		if (n < CHUNK && !w->to_end)
+			w->can_read = 0;
 		put = write_to(s, f, w, s->buffer, n);
 		if (put == -EAGAIN)
 			put = 0;
@@ -784,8 +788,19 @@ static void on_dialling(struct splice *s, struct flow *f)
 /* ------------------------------------------------------------------ */
 /* The thread.								*/
 
-#define READABLE	(EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)
+#define AT_END		(EPOLLRDHUP | EPOLLHUP | EPOLLERR)
+#define READABLE	(EPOLLIN | AT_END)
 #define WRITABLE	(EPOLLOUT | EPOLLHUP | EPOLLERR)
+
+static void can(struct way *from, struct way *to, unsigned int events)
+{
+	if (events & READABLE)
+		from->can_read = 1;
+	if (events & AT_END)
+		from->to_end = 1;
+	if (events & WRITABLE)
+		to->can_write = 1;
+}
 
 static void on_host(struct splice *s, const struct epoll_event *ev)
 {
@@ -800,10 +815,7 @@ static void on_host(struct splice *s, const struct epoll_event *ev)
 	}
 	if (f->state == CLOSED)
 		return;
-	if (ev->events & READABLE)
-		f->in.can_read = 1;
-	if (ev->events & WRITABLE)
-		f->out.can_write = 1;
+	can(&f->in, &f->out, ev->events);
 	if (f->state == REACHING && (ev->events & WRITABLE))
 		on_reaching(s, f);
 	else
@@ -824,10 +836,7 @@ static void on_inner(struct splice *s, const struct epoll_event *ev)
 	}
 	if (f->state == CLOSED)
 		return;
-	if (ev->events & READABLE)
-		f->out.can_read = 1;
-	if (ev->events & WRITABLE)
-		f->in.can_write = 1;
+	can(&f->out, &f->in, ev->events);
 	if (f->state == DIALLING && (ev->events & WRITABLE))
 		on_dialling(s, f);
 	else
