@@ -58,7 +58,9 @@ class Nginx:
             text = text.replace("listen [::]:80;", "")
         else:
             publish = f"127.0.0.1:{self.port}:80"
-            line = [str(ROOT / "ukl-run"), "-n", "web", "-P", publish, *line]
+            profile = str(ROOT / "examples" / "nginx.yaml")
+            ours = ["-n", "web", "-p", profile, "-s", "ports=[]", "-P", publish]
+            line = [str(ROOT / "ukl-run"), *ours, *line]
         (self.directory / "logs").mkdir(parents=True)
         self.directory.chmod(0o755)
         (self.directory / "nginx.conf").write_text(text)
@@ -98,11 +100,11 @@ class Nginx:
             return list(line)
         return [str(ROOT / "ukl"), "exec", "web", *line]
 
-    def wrk(self, seconds: int, *extra: str) -> list[str]:
-        """wrk with 64 connections: beside nginx, or through the published port."""
+    def wrk(self, seconds: int, *extra: str, clients: int = 64) -> list[str]:
+        """wrk with its connections: beside nginx, or through the published port."""
         here = self.where in ("host", "published")
         url = f"http://127.0.0.1:{self.port if here else 80}/"
-        line = ["wrk", "-t", "2", "-c", "64", "-d", str(seconds), *extra, url]
+        line = ["wrk", "-t2", f"-c{clients}", f"-d{seconds}", *extra, url]
         return line if here else self.beside(*line)
 
     def reload(self) -> None:
@@ -232,3 +234,21 @@ def test_a_lot_of_requests(make: Make, where: str, close: bool) -> None:
         count += found
         # As long as the rest may take, but not so long that nobody waits for it.
         seconds = max(1, min(60, (REQUESTS - count) * seconds // found + 1))
+
+
+def test_a_thousand_at_once(make: Make) -> None:
+    """Closed by the server, in order: none is reset for want of room."""
+    nginx = make("inside")
+    nginx.start()
+    done = subprocess.run(
+        nginx.wrk(3, "-H", "Connection: close", clients=1000),
+        env=nginx.user.environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert requests(done.stdout) > 1000
+    text = nginx.user.ukl("exec", "web", "cat", "/proc/net/netstat")
+    names, values = (line.split() for line in text.splitlines()[:2])
+    assert values[names.index("TCPAbortOnMemory")] == "0"
+    assert values[names.index("TCPTimeWaitOverflow")] == "0"
