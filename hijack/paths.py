@@ -8,8 +8,10 @@ from pathlib import Path
 
 
 def checkout_root() -> Path:
-    """The directory that holds ``hijack/`` and ``kernel/``."""
-    return Path(__file__).resolve().parent.parent
+    """The directory that holds ``kernel/``: the clone, or a wheel's ``hijack/tree``."""
+    package = Path(__file__).resolve().parent
+    tree = package / "tree"
+    return tree if tree.is_dir() else package.parent
 
 
 def cache_root() -> Path:

@@ -108,15 +108,19 @@ class EmptyPlan:
         return list(self.devices)
 
 
-def load_plan(sources: Sequence[str], overrides: Sequence[str]) -> Plan:
+def load_plan(
+    sources: Sequence[str], overrides: Sequence[str], publish: Sequence[str]
+) -> Plan:
     """The plan of the profiles ``sources``, each ``KEY=VALUE`` laid over them.
+
+    ``publish`` are ports to publish beside the profiles'.
 
     Raises UklError for a profile that is wrong.
     """
     # Imported here: the other verbs have no use for it.
     from hijack import plan
 
-    return plan.cached(sources, overrides)
+    return plan.cached(sources, overrides, publish)
 
 
 # -- what the build made -------------------------------------------------------

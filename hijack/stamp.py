@@ -48,6 +48,10 @@ def digest(checkout: Path) -> str:
     lines = [sys.version]
     for name in _INPUTS:
         lines += sorted(_walk(str(checkout / name)))
+    package = Path(__file__).resolve().parent
+    if checkout.parent == package:
+        # Installed: the builder itself is around what it builds.
+        lines += sorted(_walk(str(package)))
     for name in _FILES:
         with suppress(FileNotFoundError):
             lines.append(_line(name, (checkout / name).stat()))

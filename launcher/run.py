@@ -7,7 +7,6 @@ the program is looked at.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -54,7 +53,8 @@ HELP_LINE = "ukl-run --help lists the options"
     multiple=True,
     metavar="[ADDRESS:]HOSTPORT:PORT[/udp]",
     callback=words.published,
-    help="Publish a port of the instance on the host, instead of the profile's ports.",
+    help="Publish a port of the instance on the host, beside those of the profile; of "
+    "those, the one of the same address, port and protocol of the host is replaced.",
 )
 @click.option("-n", "--name", metavar="NAME", help="Name the instance.")
 @click.option("-e", "--env", "variables", **words.ENVIRONMENT)
@@ -101,10 +101,7 @@ def command(
         runtime.check_name(name)
     stamp.build_if_needed(paths.checkout_root())
     built = runtime.built(known.shim)
-    overrides = list(settings)
-    if publish:
-        overrides.append(f"ports={json.dumps(publish)}")
-    plan = runtime.load_plan(profiles, overrides)
+    plan = runtime.load_plan(profiles, settings, publish)
     # A name without a value is the caller's variable, which is there already.
     given = {key: value for key, value in plan.environment.items() if value is not None}
     changes = {**given, **variables}

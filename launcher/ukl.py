@@ -49,6 +49,7 @@ class Verbs(click.Group):
 
 @click.command(
     cls=Verbs,
+    no_args_is_help=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 88},
 )
 def cli() -> None:

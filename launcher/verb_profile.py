@@ -20,7 +20,7 @@ _SET = click.option(
 )
 
 
-@click.group(name="profile")
+@click.group(name="profile", no_args_is_help=False)
 def command() -> None:
     """Check, show and explain profiles (see doc/ukl-profile.5)."""
 

@@ -119,23 +119,25 @@ def build(profile: Profile) -> Plan:
 
 
 def cached(
-    sources: Sequence[str | os.PathLike[str]], overrides: Sequence[str] = ()
+    sources: Sequence[str | os.PathLike[str]],
+    overrides: Sequence[str] = (),
+    publish: Sequence[str] = (),
 ) -> Plan:
     """Load and compile profiles, or take the same from the cache.
 
-    The key is the bytes of all sources, the overrides, and our own version; the
+    The key is the bytes of all sources, the other arguments, and our own version; the
     files that a profile names are compared as well.  A cache that cannot be
     written is done without.
 
     Raises ProfileErrors as :func:`hijack.profile.load` does.
     """
-    key = _key(sources, overrides)
+    key = _key(sources, overrides, publish)
     place = paths.cache_root() / "plan" / key if key is not None else None
     if place is not None and (hit := _read(place)) is not None:
         return hit
     from hijack.profile import load
 
-    profile = load(sources, overrides)
+    profile = load(sources, overrides, publish)
     made = build(profile)
     if place is not None:
         _write(place, made, profile.files)
@@ -143,7 +145,9 @@ def cached(
 
 
 def _key(
-    sources: Sequence[str | os.PathLike[str]], overrides: Sequence[str]
+    sources: Sequence[str | os.PathLike[str]],
+    overrides: Sequence[str],
+    publish: Sequence[str],
 ) -> str | None:
     """The name of a plan in the cache; None if a source cannot be read."""
     digest = hashlib.sha256(_MAGIC)
@@ -167,8 +171,10 @@ def _key(
             add(Path(source).read_bytes())
     except (OSError, ValueError):
         return None
-    for text in overrides:
-        add(text.encode("utf-8", "surrogateescape"))
+    for kind, texts in ((b"-s", overrides), (b"-P", publish)):
+        for text in texts:
+            add(kind)
+            add(text.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 

@@ -6,6 +6,7 @@ import copy
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
+from ipaddress import ip_address
 from pathlib import Path as FilePath
 from typing import Any, get_args, get_origin
 
@@ -21,7 +22,7 @@ from hijack.profile.problems import (
     quoted,
     suggestion,
 )
-from hijack.profile.schema import Profile, aliases
+from hijack.profile.schema import Port, Profile, aliases
 from hijack.profile.source import Source, Tree, override, read_file
 
 HINTS = {
@@ -116,7 +117,9 @@ def locate(places: dict[Path, Place], path: Path) -> tuple[Path, Place]:
 
 
 def load(
-    sources: Sequence[str | os.PathLike[str]], overrides: Sequence[str] = ()
+    sources: Sequence[str | os.PathLike[str]],
+    overrides: Sequence[str] = (),
+    publish: Sequence[str] = (),
 ) -> Loaded:
     """See :func:`hijack.profile.load`."""
     merged = _Merged()
@@ -124,6 +127,7 @@ def load(
         merged.add((), read_file(name))
     for text in overrides:
         merged.add(*override(text))
+    merged.publish(publish)
     model, pruned = merged.validate()
     files: dict[str, bytes] = {}
     if model is not None:
@@ -251,6 +255,32 @@ class _Merged:
             for new in [p for p in theirs if len(p) > depth and p[:depth] == path]:
                 table[new] = theirs[new]
         return above
+
+    def publish(self, texts: Sequence[str]) -> None:
+        """Add ports of the command line, each in the place of the same one."""
+        tree = {} if self.tree is None else self.tree
+        ports = tree.get("ports") or [] if isinstance(tree, dict) else None
+        if not texts or not isinstance(ports, list):
+            # What is there instead is complained of when it is checked.
+            return
+        ours = [_host_side(item) for item in ports]
+        ports = list(ports)
+        for text in texts:
+            side = _host_side(text)
+            index = len(ports)
+            if side is not None and side in ours:
+                index = ours.index(side)
+                # Two of the command line do not replace each other: a mistake.
+                ours[index] = None
+            ports[index : index + 1] = [text]
+            place = Place(f"-P {text}")
+            self._order.setdefault(place.file, len(self._order))
+            for table in (self.places, self.values):
+                table.setdefault(("ports",), place)
+                for below in [p for p in table if p[:2] == ("ports", index)]:
+                    del table[below]
+                table[("ports", index)] = place
+        self.tree = {**tree, "ports": ports}
 
     def report(self, path: Path, message: str) -> None:
         """Note a problem of the value at ``path``."""
@@ -391,6 +421,16 @@ def _variable(item: str) -> tuple[str, Any] | None:
 def _sysctl(item: str) -> tuple[str, Any] | None:
     name, equals, value = item.partition("=")
     return (name.strip(), value.strip()) if equals and name.strip() else None
+
+
+def _host_side(item: Tree) -> tuple[object, ...] | None:
+    """What a published port takes of the host; None if it is not one."""
+    try:
+        port = Port.model_validate(item)
+    except ValidationError:
+        return None
+    pairs = port.pairs()
+    return port.protocol, ip_address(port.host_ip), pairs[0][0], pairs[-1][0]
 
 
 def _host(item: str) -> tuple[str, Any] | None:

@@ -71,6 +71,14 @@ is YAML:
 \-s 'network.vlans."eth0.5".id=5'
 .fi
 .RE
+What
+.B \-\-publish
+names is added to
+.BR ports .
+It takes the place of one that is of the same address, port and protocol of the
+host.
+.B "\-s ports=[]"
+takes the profile's away first.
 .SS Errors
 An unknown key and a bad value end the start before anything is done, all of them
 at once, each as

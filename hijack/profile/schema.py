@@ -869,7 +869,7 @@ class Profile(Record):
         list,
         "Ports of the instance that the host publishes: "
         "[ADDRESS:]HOST-PORT:PORT[/PROTOCOL] or a mapping.  They need an interface "
-        "with `backend: user`.",
+        "with `backend: user`.  `ukl-run --publish` adds to them.",
         '["127.0.0.1:8080:80/tcp"]',
     )
     environment: dict[

@@ -104,6 +104,13 @@ RUN_ERRORS: list[tuple[list[str], int, str]] = [
         125,
         "--capture /nowhere/x.pcapng: No such file or directory",
     ),
+    (["--keep=1", "true"], 125, f"Option '--keep' does not take a value ({RUN})"),
+    (
+        ["-s", "sysctls.net.ipv4.nothing=1", "true"],
+        125,
+        "-s sysctls.net.ipv4.nothing=1: sysctls.net.ipv4.nothing: the library kernel "
+        "has no such sysctl",
+    ),
     ([""], 127, "the command is empty (name a program)"),
     (
         ["no-such-program"],
@@ -155,6 +162,7 @@ def test_run_errors(desk: Desk, arguments: list[str], status: int, words: str) -
 
 
 UKL_ERRORS: list[tuple[list[str], int, str]] = [
+    ([], 125, f"Missing command ({UKL})"),
     (["nonsense"], 125, f"No such command 'nonsense' ({UKL})"),
     (["exec"], 125, f"Missing argument 'INSTANCE' ({UKL})"),
     (["exec", "web"], 125, f"no command is given ({UKL})"),
@@ -180,6 +188,27 @@ UKL_ERRORS: list[tuple[list[str], int, str]] = [
     ),
     (["logs"], 125, f"Missing argument 'INSTANCE' ({UKL})"),
     (["logs", "web"], 1, "no instance named web is running (ukl ps lists them)"),
+    (["logs", "a", "b"], 125, f"Got unexpected extra argument (b) ({UKL})"),
+    (["exec", "-x", "web", "true"], 125, f"No such option '-x' ({UKL})"),
+    (
+        ["build", "--config", "huge"],
+        125,
+        "Invalid value for '--config': 'huge' is not one of 'base', 'debug', 'small', "
+        f"'kunit' ({UKL})",
+    ),
+    (
+        ["build", "--jobs", "0"],
+        125,
+        f"Invalid value for '--jobs': 0 is not in the range x>=1 ({UKL})",
+    ),
+    (["doctor", "x"], 125, f"Got unexpected extra argument (x) ({UKL})"),
+    (["profile"], 125, f"Missing command ({UKL})"),
+    (["profile", "nonsense"], 125, f"No such command 'nonsense' ({UKL})"),
+    (
+        ["ps", "--jsn"],
+        125,
+        f"No such option '--jsn'. Did you mean '--json'? ({UKL})",
+    ),
     (["ps", "web"], 125, f"Got unexpected extra argument (web) ({UKL})"),
     (
         ["run", "no-such"],
@@ -193,6 +222,52 @@ UKL_ERRORS: list[tuple[list[str], int, str]] = [
 def test_ukl_errors(desk: Desk, arguments: list[str], status: int, words: str) -> None:
     done = desk.ukl(*arguments)
     assert (done.status, done.out, done.err) == (status, "", f"ukl: {words}\n")
+
+
+PROFILE_ERRORS: list[tuple[list[str], str]] = [
+    (["-p", "none.yaml"], "none.yaml: No such file or directory"),
+    (["-p", "plain", "-p", "."], ".: Is a directory"),
+    (
+        ["-s", "hostnme=x"],
+        "-s hostnme=x: hostnme: unknown key (did you mean hostname?)",
+    ),
+    (
+        ["-s", "kernel.memory=1"],
+        "-s kernel.memory=1: kernel.memory: '1' is not a size such as 64M",
+    ),
+    (["-s", "ports=5", "-P", "1:1"], "-s ports=5: ports: give a list, not '5'"),
+    (
+        ["-P", "8080:80", "-P", "8080:81"],
+        "-P 8080:81: ports[1]: tcp port 8080 is published by ports[0] already",
+    ),
+    (
+        ["-P", "[::1:80:80"],
+        "-P [::1:80:80: ports[0]: '[::1:80:80' is not "
+        "[ADDRESS:]HOST-PORT:PORT[/PROTOCOL]",
+    ),
+    (
+        ["-s", "network.ethernets.eth0.backend=none", "-P", "80:80"],
+        "-P 80:80: ports: published ports need an interface with backend: user",
+    ),
+]
+
+
+@pytest.mark.parametrize(("arguments", "line"), PROFILE_ERRORS)
+def test_errors_of_the_profile(desk: Desk, arguments: list[str], line: str) -> None:
+    """Those of files and of words of the command line are told alike."""
+    (desk.directory / "plain").write_text("hostname: web\n")
+    done = desk.run(*arguments, "true")
+    assert (done.status, done.out) == (125, "")
+    assert done.err == (
+        f"{line}\n"
+        "ukl: the profile has 1 error (doc/ukl-profile.5 describes every key)\n"
+    )
+    desk.settle()
+
+
+def test_there_are_enough_of_them() -> None:
+    """A floor under the tables: forty mistakes on the command line alone."""
+    assert len(RUN_ERRORS) + len(UKL_ERRORS) + len(PROFILE_ERRORS) >= 40
 
 
 def test_help_is_no_error(desk: Desk) -> None:

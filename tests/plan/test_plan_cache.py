@@ -85,6 +85,8 @@ def test_everything_that_counts_is_in_the_key(
     plan.cached(["p.yaml"], ["hostname=c"])
     plan.cached(["p.yaml", "p.yaml"])
     plan.cached([])
+    plan.cached(["p.yaml"], [], ["5:7"])
+    plan.cached(["p.yaml"], [], ["5:8"])
     Path("p.yaml").write_text(PROFILE + "\n")
     plan.cached(["p.yaml"])
     # The same bytes under another name have other places.
@@ -93,11 +95,11 @@ def test_everything_that_counts_is_in_the_key(
     (tmp_path / "d").mkdir()
     monkeypatch.chdir(tmp_path / "d")
     plan.cached(["../q.yaml"])
-    assert len(compiles) == 8
+    assert len(compiles) == 10
     Path("../p.yaml").write_text(PROFILE)
     monkeypatch.chdir(tmp_path)
     plan.cached(["p.yaml"])
-    assert len(compiles) == 8
+    assert len(compiles) == 10
 
 
 def test_files_that_a_profile_names(compiles: list[int]) -> None:

@@ -173,6 +173,58 @@ def test_an_override_may_be_a_tree(tmp_path: Path) -> None:
     assert made.network.vlans["a.5"].id == 5
 
 
+PORTS = "ports: ['127.0.0.1:8080:80', '[::1]:8080:80', '5353:53/udp', '9000-9001:1-2']"
+
+
+@pytest.mark.parametrize(
+    ("text", "publish", "expected"),
+    [
+        # Added: another port, another address, another protocol.
+        (PORTS, ["127.0.0.1:8081:80"], "a b c d +127.0.0.1:8081:80/tcp"),
+        (PORTS, ["127.0.0.2:8080:7"], "a b c d +127.0.0.2:8080:7/tcp"),
+        (PORTS, ["5353:53"], "a b c d +0.0.0.0:5353:53/tcp"),
+        (PORTS, ["1:1", "2:2"], "a b c d +0.0.0.0:1:1/tcp +0.0.0.0:2:2/tcp"),
+        # In the place of the same one, however it is written.
+        (PORTS, ["127.0.0.1:8080:7/tcp"], "+127.0.0.1:8080:7/tcp b c d"),
+        (PORTS, ["[0:0::1]:8080:7"], "a +::1:8080:7/tcp c d"),
+        (PORTS, ["5353:7/udp", "3:3"], "a b +0.0.0.0:5353:7/udp d +0.0.0.0:3:3/tcp"),
+        ("ports: [{published: 5, target: 6}]", ["5:7"], "+0.0.0.0:5:7/tcp"),
+        # Nothing there.
+        ("ports: []", ["5:7"], "+0.0.0.0:5:7/tcp"),
+        ("ports:", ["5:7"], "+0.0.0.0:5:7/tcp"),
+        ("hostname: web", ["5:7"], "+0.0.0.0:5:7/tcp"),
+        ("", ["5:7"], "+0.0.0.0:5:7/tcp"),
+        (PORTS, [], "a b c d"),
+    ],
+)
+def test_published_beside_the_profile(
+    text: str, publish: list[str], expected: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text(text)
+    loaded = profile.load([path], [], publish)
+    shown = []
+    for index, port in enumerate(loaded.model.ports):
+        place = loaded.place(("ports", index))
+        if place.line:
+            # The profile's own, by their order there.
+            shown.append("abcd"[text[: place.column].count(", ")])
+        else:
+            assert place.file.removeprefix("-P ") in publish
+            shown.append(
+                f"+{port.host_ip}:{port.published}:{port.target}/{port.protocol}"
+            )
+    assert " ".join(shown) == expected
+
+
+def test_published_after_overrides(tmp_path: Path) -> None:
+    """``-s ports=[]`` takes the profile's away."""
+    path = tmp_path / "p.yaml"
+    path.write_text(PORTS)
+    made = profile.load([path], ["ports=[]"], ["5:7"]).model
+    assert [port.published for port in made.ports] == ["5"]
+
+
 def test_merge_keys_and_anchors(tmp_path: Path) -> None:
     made = load(
         "network:\n"

@@ -994,6 +994,58 @@ def test_a_bad_override(override: str, line: str) -> None:
     assert list(caught.value.details) == [line]
 
 
+PUBLISHED: list[tuple[str, list[str], list[str]]] = [
+    (
+        "",
+        ["8080:80", "8080:81"],
+        ["-P 8080:81: ports[1]: tcp port 8080 is published by ports[0] already"],
+    ),
+    (
+        "ports: ['8080:80']",
+        ["8080:1", "8080:2"],
+        ["-P 8080:2: ports[1]: tcp port 8080 is published by ports[0] already"],
+    ),
+    (
+        "ports: ['8080:80']",
+        ["127.0.0.1:8080:80"],
+        [
+            "-P 127.0.0.1:8080:80: ports[1]: tcp port 8080 is published by ports[0] "
+            "already"
+        ],
+    ),
+    (
+        "ports: ['8080-8082:80-82']",
+        ["8081:1"],
+        ["-P 8081:1: ports[1]: tcp port 8081 is published by ports[0] already"],
+    ),
+    (
+        "ports: [a]",
+        ["1.2.3:80:80"],
+        [
+            "p.yaml:1:9: ports[0]: 'a' is not [ADDRESS:]HOST-PORT:PORT[/PROTOCOL]",
+            "-P 1.2.3:80:80: ports[1]: '1.2.3' is not an IP address",
+        ],
+    ),
+    ("ports: 5", ["8080:80"], ["p.yaml:1:8: ports: give a list, not '5'"]),
+    ("[]", ["8080:80"], ["p.yaml:1:1: give a mapping (KEY: VALUE), not a list"]),
+    (
+        "network: {ethernets: {a: {backend: none}}}",
+        ["8080:80"],
+        ["-P 8080:80: ports: published ports need an interface with backend: user"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "publish", "lines"), PUBLISHED)
+def test_a_bad_port_beside_a_profile(
+    text: str, publish: list[str], lines: list[str]
+) -> None:
+    Path("p.yaml").write_text(text)
+    with pytest.raises(ProfileErrors) as caught:
+        profile.load(["p.yaml"], [], publish)
+    assert list(caught.value.details) == lines
+
+
 def test_files_that_cannot_be_read() -> None:
     Path("d").mkdir()
     Path("latin1").write_bytes(b"hostname: a\n# caf\xe9\n")

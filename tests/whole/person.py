@@ -59,8 +59,15 @@ class User:
 
     def start(self, *arguments: object) -> subprocess.Popen[str]:
         """``./ukl-run ARGUMENT...``, which goes on until the test ends."""
+        return self._start("ukl-run", *arguments)
+
+    def start_ukl(self, *arguments: object) -> subprocess.Popen[str]:
+        """``./ukl ARGUMENT...``, the same way."""
+        return self._start("ukl", *arguments)
+
+    def _start(self, script: str, *arguments: object) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [str(ROOT / "ukl-run"), *(str(word) for word in arguments)],
+            [str(ROOT / script), *(str(word) for word in arguments)],
             env=self.environment(),
             cwd=self.directory,
             stdin=subprocess.DEVNULL,

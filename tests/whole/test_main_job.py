@@ -38,8 +38,9 @@ def get(port: int) -> str:
 def web(user: User, free_port: int) -> int:
     """nginx as it comes, daemonised, in the instance ``web``; its published port."""
     profile = EXAMPLES / "nginx.yaml"
-    publish = f"127.0.0.1:{free_port}:80"
-    user.nginx("-n", "web", "-p", profile, "-P", publish, *user.nginx_words())
+    # The profile's own port may be somebody else's.
+    publish = ["-s", "ports=[]", "-P", f"127.0.0.1:{free_port}:80"]
+    user.nginx("-n", "web", "-p", profile, *publish, *user.nginx_words())
     assert eventually(lambda: get(free_port) == HELLO)
     return free_port
 

@@ -16,6 +16,7 @@
  * the pages along, which saves a copy.
  */
 #include <linux/etherdevice.h>
+#include <linux/ethtool.h>
 #include <linux/hrtimer.h>
 #include <linux/jhash.h>
 #include <linux/netdevice.h>
@@ -54,6 +55,16 @@ struct fdb_entry {
 	u8		peer;		/* index + 1; 0: nothing */
 };
 
+/* What ethtool -S shows beside the interface's own statistics. */
+enum count { RX_POLLS, RX_LARGE, TX_LARGE, TX_HELD, COUNTS };
+
+static const char count_names[COUNTS][ETH_GSTRING_LEN] = {
+	[RX_POLLS]	= "rx_polls",
+	[RX_LARGE]	= "rx_large_frames",	/* to be cut at the MTU */
+	[TX_LARGE]	= "tx_large_frames",
+	[TX_HELD]	= "tx_held",		/* the descriptor took no more */
+};
+
 struct nic {
 	struct net_device	*dev;
 	struct napi_struct	napi;
@@ -63,6 +74,7 @@ struct nic {
 	bool			vnet;
 	bool			capture;
 	bool			asked;	/* sent something since the last poll */
+	u64			counts[COUNTS];
 
 	struct sk_buff		*skb;	/* linear buffer of the next frame */
 	struct rx_page		rx[RX_PAGES];
@@ -327,6 +339,7 @@ static int nic_poll(struct napi_struct *napi, int budget)
 	int done = 0;
 
 	nic->asked = false;
+	nic->counts[RX_POLLS]++;
 	while (done < budget) {
 		skb = nic->kind == UKL_DEV_STREAM ? rx_stream(nic) :
 						    rx_frame(nic);
@@ -336,6 +349,7 @@ static int nic_poll(struct napi_struct *napi, int budget)
 		if (IS_ERR(skb))
 			continue;
 		len = skb->len;
+		nic->counts[RX_LARGE] += skb_is_gso(skb);
 		if (nic->capture)
 			capture_frame(nic, skb);
 		nic->dev->stats.rx_packets++;
@@ -369,6 +383,7 @@ void ukl_net_irq(unsigned int slots)
 /* The descriptor takes no more: try again soon. */
 static void tx_hold(struct nic *nic)
 {
+	nic->counts[TX_HELD]++;
 	netif_stop_queue(nic->dev);
 	hrtimer_start(&nic->retry, ns_to_ktime(RETRY_NS), HRTIMER_MODE_REL);
 }
@@ -512,6 +527,7 @@ static netdev_tx_t nic_xmit(struct sk_buff *skb, struct net_device *dev)
 		tx_hold(nic);
 	}
 	nic->asked = true;
+	nic->counts[TX_LARGE] += skb_is_gso(skb);
 	dev->stats.tx_packets++;
 	dev->stats.tx_bytes += skb->len;
 	dev_consume_skb_any(skb);
@@ -558,6 +574,65 @@ static const struct net_device_ops nic_ops = {
 	.ndo_validate_addr	= eth_validate_addr,
 };
 
+static void nic_drvinfo(struct net_device *dev, struct ethtool_drvinfo *info)
+{
+	static const char *const kinds[] = {
+		[UKL_DEV_TAP]		= "tap",
+		[UKL_DEV_DGRAM]		= "dgram",
+		[UKL_DEV_STREAM]	= "stream",
+		[UKL_DEV_WIRE]		= "wire",
+	};
+	const struct nic *nic = netdev_priv(dev);
+
+	/* The version is the kernel's, which the caller has filled in. */
+	strscpy(info->driver, "ukl", sizeof(info->driver));
+	snprintf(info->bus_info, sizeof(info->bus_info), "%s-%u",
+		 kinds[nic->kind], nic->slot);
+}
+
+/*
+ * There is no speed.  What bridges and monitors make of one is sensible with
+ * that of a TAP device.
+ */
+static int nic_link_settings(struct net_device *dev,
+			     struct ethtool_link_ksettings *cmd)
+{
+	cmd->base.speed = SPEED_10000;
+	cmd->base.duplex = DUPLEX_FULL;
+	cmd->base.port = PORT_OTHER;
+	cmd->base.autoneg = AUTONEG_DISABLE;
+	return 0;
+}
+
+static int nic_sset_count(struct net_device *dev, int set)
+{
+	return set == ETH_SS_STATS ? COUNTS : -EOPNOTSUPP;
+}
+
+static void nic_strings(struct net_device *dev, u32 set, u8 *data)
+{
+	if (set == ETH_SS_STATS)
+		memcpy(data, count_names, sizeof(count_names));
+}
+
+static void nic_counts(struct net_device *dev, struct ethtool_stats *stats,
+		       u64 *data)
+{
+	const struct nic *nic = netdev_priv(dev);
+
+	memcpy(data, nic->counts, sizeof(nic->counts));
+}
+
+static const struct ethtool_ops nic_ethtool_ops = {
+	.get_drvinfo		= nic_drvinfo,
+	.get_link		= ethtool_op_get_link,
+	.get_link_ksettings	= nic_link_settings,
+	.get_sset_count		= nic_sset_count,
+	.get_strings		= nic_strings,
+	.get_ethtool_stats	= nic_counts,
+	.get_ts_info		= ethtool_op_get_ts_info,
+};
+
 static void nic_free(struct net_device *dev)
 {
 	struct nic *nic = netdev_priv(dev);
@@ -594,6 +669,7 @@ long ukl_netdev_add(unsigned int slot, const struct ukl_dev *spec)
 
 	strscpy(dev->name, spec->name, IFNAMSIZ);
 	dev->netdev_ops = &nic_ops;
+	dev->ethtool_ops = &nic_ethtool_ops;
 	dev->max_mtu = ETH_MAX_MTU;
 	if (spec->mtu)
 		dev->mtu = spec->mtu;
