@@ -752,6 +752,12 @@ static void map_instance(void)
 	host.shared = ukl_head()->shared;
 }
 
+/*
+ * Linux would allow a machine of 64 MB 256 connections that are closing, and
+ * reset the others.  Words of the user's come later, and win.
+ */
+static const char own_words[] = "thash_entries=8192 ";
+
 static void boot(void)
 {
 	static struct ukl_boot info;
@@ -763,7 +769,8 @@ static void boot(void)
 		info.tsc_khz = measured_tsc_khz();
 	if (getrandom(info.seed, sizeof(info.seed), 0) != sizeof(info.seed))
 		fail("cannot get random numbers: %s", strerror(errno));
-	snprintf(info.cmdline, sizeof(info.cmdline), "%s", host.cmdline);
+	snprintf(info.cmdline, sizeof(info.cmdline), "%s%s", own_words,
+		 host.cmdline);
 	info.realtime = now_ns(CLOCK_REALTIME);
 	info.tsc = __builtin_ia32_rdtsc();
 
@@ -1061,9 +1068,11 @@ int main(int argc, char **argv)
 		fputs(usage, stderr);
 		return 125;
 	}
-	if (strlen(host.cmdline) >= sizeof(((struct ukl_boot *)0)->cmdline))
+	if (strlen(host.cmdline) > sizeof(((struct ukl_boot *)0)->cmdline) -
+				   sizeof(own_words))
 		fail("--cmdline: at most %zu characters",
-		     sizeof(((struct ukl_boot *)0)->cmdline) - 1);
+		     sizeof(((struct ukl_boot *)0)->cmdline) -
+		     sizeof(own_words));
 
 	signal(SIGPIPE, SIG_IGN);
 	started.ns = now_ns(CLOCK_MONOTONIC_RAW);

@@ -24,10 +24,13 @@
 #include <linux/skbuff.h>
 #include <linux/slab.h>
 #include <linux/socket.h>
+#include <linux/swap.h>
 #include <linux/timekeeping.h>
 #include <linux/uio.h>
 #include <linux/un.h>
 #include <linux/virtio_net.h>
+#include <net/tcp.h>
+#include <net/udp.h>
 #include <asm/ukl.h>
 #include <uapi/asm/unistd.h>
 #include "net.h"
@@ -735,8 +738,26 @@ long ukl_wire_set(unsigned int slot, const struct ukl_wire *wire)
 	return 0;
 }
 
+/*
+ * Linux leaves TCP and UDP a tenth of a machine's memory.  An instance's is
+ * there for its sockets, and is small: they may have half.
+ */
+static void init_memory_limits(void)
+{
+#ifdef CONFIG_INET
+	unsigned long pages = nr_free_buffer_pages();
+	int i;
+
+	for (i = 0; i < 3; i++) {
+		sysctl_tcp_mem[i] = pages / 8 * (i + 2);
+		sysctl_udp_mem[i] = sysctl_tcp_mem[i];
+	}
+#endif
+}
+
 void ukl_init_net(void)
 {
+	init_memory_limits();
 	rtnl_lock();
 	dev_change_flags(init_net.loopback_dev, IFF_UP, NULL);
 	rtnl_unlock();
