@@ -131,7 +131,10 @@ def test_unreachable(scene: Scene, attached: Attachment, family: int) -> None:
     """connect() ends as the host's does, which has no route there."""
     with pytest.raises(OSError, match="unreachable") as host:
         scene.socket(family, socket.SOCK_STREAM).connect((NOWHERE[family], 80))
-    with tcp(attached, family) as s, pytest.raises(OSError) as inside:
+    with (
+        tcp(attached, family) as s,
+        pytest.raises(OSError, match=r"unreachable|No route") as inside,
+    ):
         s.connect((NOWHERE[family], 80))
     assert inside.value.errno == host.value.errno
 
@@ -261,8 +264,7 @@ def test_published_to_nobody(scene: Scene, boot: Boot, family: int) -> None:
         client = scene.socket(family, socket.SOCK_STREAM)
         # The reset may come before connect() looks.
         with pytest.raises(ConnectionResetError):
-            client.connect((LOOPBACK[family], 8080))
-            client.recv(1)
+            _ = client.connect((LOOPBACK[family], 8080)) or client.recv(1)
 
 
 def test_one_client_port_at_two_published(scene: Scene, boot: Boot) -> None:
