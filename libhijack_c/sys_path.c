@@ -75,6 +75,19 @@ static bool through_fd(struct ctx *c, const char *p, char *buf)
 	return true;
 }
 
+/*
+ * What a program that we have loaded calls its executable is ours on the
+ * host: the descriptor of its file stands for it.
+ */
+static bool through_exe(const char *p, char *buf)
+{
+	if (!p || *p || !me.exe_fd)
+		return false;
+	num_put(str_put(buf, buf + PATH_SIZE, "/proc/self/fd/"),
+		buf + PATH_SIZE, me.exe_fd);
+	return true;
+}
+
 static const char *const views[] = {
 	"/etc/resolv.conf", "/etc/hosts", "/etc/hostname",
 };
@@ -106,6 +119,8 @@ static enum where look(struct ctx *c, char *path, char *buf)
 		p = own_proc(c, p);
 		if (p && through_fd(c, component(p, "fd"), buf))
 			return IN_KERNEL;
+		if (p && through_exe(component(p, "exe"), buf))
+			return IN_INSTANCE;
 		q = p ? component(p, "ns") : NULL;
 		q = q ? component(q, "net") : NULL;
 		if (q) {
@@ -170,6 +185,21 @@ static enum where look_user(struct ctx *c, u64 user, char *path, char *buf)
 	if (get_user_string(path, (char *)user, PATH_SIZE) < 0)
 		return ON_HOST;
 	return look(c, path, buf);
+}
+
+/* For exec: replaces @path, of PATH_SIZE bytes, if it is that of our own. */
+bool path_of_own_exe(struct ctx *c, char *path)
+{
+	char buf[PATH_SIZE];
+	const char *p = me.exe_fd ? component(path, "proc") : NULL;
+
+	if (!p || path[0] != '/')
+		return false;
+	p = own_proc(c, p);
+	if (!p || !through_exe(component(p, "exe"), buf))
+		return false;
+	str_put(path, path + PATH_SIZE, buf);
+	return true;
 }
 
 /* stat, lstat, access, readlink, statfs: the path comes first. */

@@ -47,6 +47,8 @@ static void drop_child(struct ctx *child, bool sig, bool files)
 		unmap_memory(child->io, IO_SIZE);
 	if (child->scratch)
 		unmap_memory(child->scratch, child->scratch_size);
+	if (child->arguments)
+		unmap_memory(child->arguments, child->arguments_size);
 	__atomic_store_n(&child->state, CTX_FREE, __ATOMIC_RELEASE);
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -24,34 +25,60 @@ def behaviours() -> list[tuple[str, str]]:
     return found
 
 
-@pytest.fixture(scope="session")
-def expected(
-    compiled: Callable[[str], Path],
-) -> Callable[[str, str], subprocess.CompletedProcess[str]]:
-    """What a behaviour is on the host, once a session."""
-    known: dict[tuple[str, str], subprocess.CompletedProcess[str]] = {}
+@dataclass(frozen=True)
+class Way:
+    """How a behaviour comes to run."""
 
-    def get(file: str, name: str) -> subprocess.CompletedProcess[str]:
-        if (file, name) not in known:
-            known[file, name] = on_host(compiled(file), name)
-        return known[file, name]
+    build: str
+    sites: str
+    loader: bool = True
+    everywhere: bool = False
+    """Also what it executes is loaded, whether or not it could be preloaded."""
+
+
+WAYS = {
+    "preload-trapped": Way("dynamic", "off", loader=False),
+    "preload-rewritten": Way("dynamic", "now", loader=False),
+    "loader-trapped": Way("dynamic", "off", everywhere=True),
+    "loader-rewritten": Way("dynamic", "now", everywhere=True),
+    "static-trapped": Way("static", "off"),
+    "static-rewritten": Way("static", "now"),
+    "static-pie-rewritten": Way("static-pie", "now"),
+    "musl-static-rewritten": Way("musl-static", "now"),
+}
+Known = Callable[[str, str, str], "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def expected(compiled: Callable[..., Path]) -> Known:
+    """What a behaviour is on the host, once a session for each build."""
+    known: dict[tuple[str, str, str], subprocess.CompletedProcess[str]] = {}
+
+    def get(file: str, name: str, build: str) -> subprocess.CompletedProcess[str]:
+        if (file, name, build) not in known:
+            known[file, name, build] = on_host(compiled(file, build), name)
+        return known[file, name, build]
 
     return get
 
 
-@pytest.mark.parametrize("sites", ["trapped", "rewritten"])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(("file", "name"), behaviours())
 def test_same(
     inside: Inside,
-    compiled: Callable[[str], Path],
-    expected: Callable[[str, str], subprocess.CompletedProcess[str]],
+    compiled: Callable[..., Path],
+    expected: Known,
     file: str,
     name: str,
-    sites: str,
+    way: str,
 ) -> None:
-    host = expected(file, name)
+    how = WAYS[way]
+    host = expected(file, name, how.build)
     assert host.returncode == 0, host.stdout + host.stderr
-    how = {"UKL_REWRITE": "now" if sites == "rewritten" else "off"}
-    got = inside.run(compiled(file), name, extra=how)
+    extra = {"UKL_REWRITE": how.sites}
+    if how.everywhere:
+        extra["UKL_VIA"] = "loader"
+    program = compiled(file, how.build)
+    got = inside.run(program, name, extra=extra, loader=how.loader)
     assert got.stdout.splitlines() == host.stdout.splitlines()
     assert (got.returncode, got.stderr) == (host.returncode, host.stderr)
