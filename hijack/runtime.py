@@ -721,15 +721,20 @@ def target_environment(
     shim: Path,
     changes: Mapping[str, str],
     trace: str | None,
+    words: Sequence[tuple[str, str]] = (),
 ) -> dict[str, str]:
     """The environment that a target starts with; see ``libhijack_c`` for its words.
 
     ``changes`` are laid over ``base``; a preloaded library of the user's comes
-    after the shim.
+    after the shim.  ``words`` are those of a verdict that opens the loader door,
+    by which nothing of ours is preloaded.
     """
     result = {**base, **changes}
-    theirs = result.get("LD_PRELOAD", "")
-    result["LD_PRELOAD"] = f"{shim}:{theirs}" if theirs else str(shim)
+    if words:
+        result.update(words)
+    else:
+        theirs = result.get("LD_PRELOAD", "")
+        result["LD_PRELOAD"] = f"{shim}:{theirs}" if theirs else str(shim)
     result["UKL_INSTANCE"] = str(directory)
     if trace is not None:
         result["UKL_TRACE"] = trace

@@ -134,7 +134,17 @@ def command(
             runtime.sweep()
             starting.wait()
             runtime.load_nftables(plan, environment)
-            runtime.write_record(directory, command, verdict.door, profiles, given)
+            door = verdict.door_and_why
+            runtime.write_record(directory, command, door, profiles, given)
+            if verdict.words:
+                environment = runtime.target_environment(
+                    os.environ,
+                    directory.path,
+                    built.shim,
+                    changes,
+                    trace,
+                    verdict.words,
+                )
             runtime.limit(plan.ulimits)
             return become(verdict, environment, known.ignored)
         except BaseException:
@@ -146,7 +156,7 @@ def become(verdict: elf.Verdict, environment: Mapping[str, str], ignored: int) -
     """Execute the target in this process; raises if that cannot be done."""
     runtime.reset_signals(ignored)
     try:
-        os.execve(verdict.run, verdict.argv, environment)
+        os.execve(verdict.execute or verdict.run, verdict.argv, environment)
     except OSError as error:
         raise elf.CannotRunError(f"{verdict.run}: {error.strerror}") from None
 
@@ -181,7 +191,9 @@ def _describe(
     name = name or f"{runtime.stem_of(verdict.argv[0])}-N"
     directory = runtime.base_directory() / name
     start = runtime.host_line(built, directory, plan, pcap, keep=keep)
-    environment = runtime.target_environment({}, directory, built.shim, changes, trace)
+    environment = runtime.target_environment(
+        {}, directory, built.shim, changes, trace, verdict.words
+    )
     door = f"{verdict.door}: {verdict.reason}"
     if not verdict.door:
         door = f"none: {verdict.reason} ({verdict.mend})"
@@ -192,7 +204,10 @@ def _describe(
         ("kernel host", [shlex.join(start)]),
         ("door", [door]),
         ("environment", [f"{key}={value}" for key, value in environment.items()]),
-        ("execute", [f"{verdict.run}: {shlex.join(verdict.argv)}"]),
+        (
+            "execute",
+            [f"{verdict.execute or verdict.run}: {shlex.join(verdict.argv)}"],
+        ),
     ]
     for title, lines in rows:
         for line in lines:

@@ -60,6 +60,6 @@ def command(
         return become_on_host(verdict, environment, known.ignored)
     verdict.must_be_open()
     environment = runtime.target_environment(
-        os.environ, found.directory, built.shim, changes, trace
+        os.environ, found.directory, built.shim, changes, trace, verdict.words
     )
     return become(verdict, environment, known.ignored)

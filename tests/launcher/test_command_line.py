@@ -29,7 +29,7 @@ RUN_ERRORS: list[tuple[list[str], int, str]] = [
     (
         ["--via", "magic", "true"],
         125,
-        f"Invalid value for '--via': 'magic' is not one of 'auto', 'preload' ({RUN})",
+        f"Invalid value for '--via': 'magic' is not one of 'auto', 'preload', 'loader' ({RUN})",
     ),
     (
         ["-n", "a b", "true"],

@@ -22,12 +22,14 @@ def shim() -> Path:
     return path
 
 
+# musl's own come first.
+LINUX_HEADERS = ["-idirafter", "/usr/include"]
+LINUX_HEADERS += ["-idirafter", "/usr/include/x86_64-linux-gnu"]
 BUILDS = {
     "dynamic": ["gcc"],
     "static": ["gcc", "-static"],
     "static-pie": ["gcc", "-static-pie"],
-    "musl": ["musl-gcc"],
-    "musl-static": ["musl-gcc", "-static"],
+    "musl-static": ["musl-gcc", "-static", *LINUX_HEADERS],
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,6 +47,8 @@ WAYS = {
     "static-pie-rewritten": Way("static-pie", "now"),
     "musl-static-rewritten": Way("musl-static", "now"),
 }
+HANGS = {("musl-static", "main_thread_exits_first")}
+"""On the host too: musl's exit after fork in a thread."""
 Known = Callable[[str, str, str], "subprocess.CompletedProcess[str]"]
 
 
@@ -62,8 +65,17 @@ def expected(compiled: Callable[..., Path]) -> Known:
     return get
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize(("file", "name"), behaviours())
+def cases() -> list[tuple[str, str, str]]:
+    """File, behaviour and way of each run."""
+    return [
+        (file, name, way)
+        for file, name in behaviours()
+        for way, how in WAYS.items()
+        if (how.build, name) not in HANGS
+    ]
+
+
+@pytest.mark.parametrize(("file", "name", "way"), cases())
 def test_same(
     inside: Inside,
     compiled: Callable[..., Path],
@@ -74,7 +86,9 @@ def test_same(
 ) -> None:
     how = WAYS[way]
     host = expected(file, name, how.build)
-    assert host.returncode == 0, host.stdout + host.stderr
+    # Some of musl's functions crash by themselves where glibc's fail.
+    crashed = host.returncode == -signal.SIGSEGV and how.build == "musl-static"
+    assert host.returncode == 0 or crashed, host.stdout + host.stderr
     extra = {"UKL_REWRITE": how.sites}
     if how.everywhere:
         extra["UKL_VIA"] = "loader"
