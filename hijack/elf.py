@@ -84,7 +84,7 @@ class Facts:
     argument: str = ""
     """What follows the interpreter in a script's first line."""
     libc: str = ""
-    """glibc or musl; empty if it is neither."""
+    """glibc or musl; empty if it is neither, or needs no library."""
     go: bool = False
     sanitizer: str = ""
     """address or thread, if it is linked with that runtime's shared library."""
@@ -173,6 +173,9 @@ def _facts(elf: Any) -> Facts:
     base = Path(loader).name
     libc = "glibc" if base.startswith("ld-linux") else ""
     libc = "musl" if base.startswith("ld-musl") else libc
+    if not needed:
+        # Nobody would tell the shim of the environment.
+        libc = ""
     sanitizer = ""
     for library in needed:
         if library.startswith(("libasan.so", "libclang_rt.asan")):
@@ -486,8 +489,8 @@ def _why_loader(facts: Facts, look: _Look) -> tuple[str, str]:
         )
     if not facts.libc:
         return (
-            f"a program whose loader ukl does not know, {facts.loader}",
-            "unknown loader",
+            f"a program without a libc that ukl knows, of {facts.loader}",
+            "Go" if facts.go else "no known libc",
         )
     return "", ""
 

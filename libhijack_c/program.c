@@ -9,6 +9,7 @@
 #include "shim.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 
 /* The host's limit. */
 #define MAX_HEADERS	65536
@@ -66,7 +67,7 @@ long program_read(struct program *p, int fd)
 	p->ph = map_memory(size);
 	if (!p->ph)
 		return -ENOMEM;
-	err = read_at(fd, p->ph, size, eh->e_phoff);
+	err = read_at(fd, p->ph, size, eh->e_phoff) ? -ENOEXEC : 0;
 	for (i = 0; !err && i < eh->e_phnum; i++)
 		if (p->ph[i].p_type == PT_INTERP) {
 			err = read_interp(p, &p->ph[i]);
@@ -80,6 +81,7 @@ long program_read(struct program *p, int fd)
 /* Opens and reads the interpreter of @p; it is to be dropped and closed. */
 long program_open_interp(struct program *p, struct program *interp)
 {
+	struct stat st;
 	long fd, err;
 
 	fd = RAW4(__NR_openat, AT_FDCWD, p->interp, O_RDONLY | O_CLOEXEC, 0);
@@ -89,6 +91,8 @@ long program_open_interp(struct program *p, struct program *interp)
 		   AT_EACCESS);
 	if (err == -ENOSYS)
 		err = RAW3(__NR_faccessat, AT_FDCWD, p->interp, 1);
+	if (!err && (RAW2(__NR_fstat, fd, &st) || !S_ISREG(st.st_mode)))
+		err = -EACCES;
 	if (!err)
 		err = program_read(interp, fd);
 	if (err)
@@ -111,14 +115,17 @@ static u64 offset_of(const struct program *p, u64 address)
 	return 0;
 }
 
-/* AddressSanitizer's runtime must be the first library of all. */
-static bool is_asan(const struct program *p)
+/*
+ * Among the libraries that it needs: AddressSanitizer's runtime must be the
+ * first of all, and without any there is no libc that would tell us of the
+ * environment (Go's position-independent programs are so).
+ */
+static bool libraries_are_fine(const struct program *p)
 {
 	Elf64_Dyn dyn[DYNAMIC_MAX / sizeof(Elf64_Dyn)];
-	u64 strings = 0, n = 0, at;
+	u64 strings = 0, n = 0, at, i, needed = 0;
 	char name[24];
 	long got;
-	u64 i;
 
 	for (i = 0; i < p->eh.e_phnum; i++) {
 		if (p->ph[i].p_type != PT_DYNAMIC)
@@ -132,16 +139,18 @@ static bool is_asan(const struct program *p)
 	for (i = 0; i < n; i++)
 		if (dyn[i].d_tag == DT_STRTAB)
 			strings = offset_of(p, dyn[i].d_un.d_ptr);
-	/* Needed libraries come first, and that runtime first of these. */
-	for (i = 0; strings && i < n && dyn[i].d_tag == DT_NEEDED; i++) {
+	for (i = 0; strings && i < n; i++) {
+		if (dyn[i].d_tag != DT_NEEDED)
+			continue;
+		needed++;
 		at = strings + dyn[i].d_un.d_val;
 		memset(name, 0, sizeof(name));
 		RAW4(__NR_pread64, p->fd, name, sizeof(name) - 1, at);
 		if (str_starts(name, "libasan.so") ||
 		    str_starts(name, "libclang_rt.asan"))
-			return true;
+			return false;
 	}
-	return false;
+	return needed;
 }
 
 /* Would nobody preload us? */
@@ -154,5 +163,5 @@ bool program_wants_loader(struct program *p)
 			base = q + 1;
 	if (!str_starts(base, "ld-linux") && !str_starts(base, "ld-musl"))
 		return true;
-	return is_asan(p);
+	return !libraries_are_fine(p);
 }

@@ -580,7 +580,7 @@ static long exec(struct ctx *c, struct regs *r, int dirfd, u64 user_path,
 		if (err)
 			goto out;
 		if (new_host && !path[0])
-			name_of_file(dirfd, comm, comm + sizeof(comm));
+			name_of_file(t.program, comm, comm + sizeof(comm));
 		t.program = hand_on(t.program);
 	}
 	state = state_file(c, &t, comm);

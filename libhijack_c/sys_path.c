@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/memfd.h>
 #include <sys/utsname.h>
 
 #define PATH_SIZE	4096
@@ -45,6 +46,7 @@ enum where {
 	ON_HOST,
 	IN_KERNEL,		/* *path is what to ask for */
 	IN_INSTANCE,		/* a file of the host: *path */
+	OWN_AUXV,		/* what we have told the program that we loaded */
 };
 
 /* The number that a path in /proc/self/fd or /dev/fd names; -1. */
@@ -121,6 +123,9 @@ static enum where look(struct ctx *c, char *path, char *buf)
 			return IN_KERNEL;
 		if (p && through_exe(component(p, "exe"), buf))
 			return IN_INSTANCE;
+		q = p && me.exe_fd ? component(p, "auxv") : NULL;
+		if (q && !*q)
+			return OWN_AUXV;
 		q = p ? component(p, "ns") : NULL;
 		q = q ? component(q, "net") : NULL;
 		if (q) {
@@ -248,6 +253,18 @@ long sys_path2(struct ctx *c, struct regs *r)
 	return pass(c, r);
 }
 
+/* The host's file of that name is about us. */
+static long open_auxv(u64 flags)
+{
+	long fd = RAW2(__NR_memfd_create, "auxv",
+		       flags & O_CLOEXEC ? MFD_CLOEXEC : 0);
+
+	if (is_err(fd))
+		return fd;
+	RAW4(__NR_pwrite64, fd, loaded_auxv, loaded_auxv_size, 0);
+	return fd;
+}
+
 static long open_path(struct ctx *c, struct regs *r, int dir, u64 user,
 		      u64 flags)
 {
@@ -268,6 +285,8 @@ static long open_path(struct ctx *c, struct regs *r, int dir, u64 user,
 		else
 			q.rsi = (u64)buf;
 		return pass(c, &q);
+	case OWN_AUXV:
+		return open_auxv(flags);
 	default:
 		break;
 	}

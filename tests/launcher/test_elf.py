@@ -212,8 +212,12 @@ def test_loaders(tmp_path: Path, standin: Path, memory: elf.Memory) -> None:
         check(path, standin, memory)
     strange.symlink_to("/lib64/ld-linux-x86-64.so.2")
     verdict = check(path, standin, memory)
-    assert (verdict.door, verdict.why) == ("loader", "unknown loader")
-    assert verdict.reason == f"a program whose loader ukl does not know, {strange}"
+    assert (verdict.door, verdict.why) == ("loader", "no known libc")
+    assert verdict.reason == f"a program without a libc that ukl knows, of {strange}"
+    # Go makes such programs: position-independent, and of no library.
+    alone = compiled(tmp_path, "-nostdlib", "-pie", source="void _start(void) {}\n")
+    assert (elf.read_facts(alone).kind, elf.read_facts(alone).libc) == ("dynamic", "")
+    assert check(alone, standin, memory).door == "loader"
     # A loader is a program, too.
     verdict = check("/lib64/ld-linux-x86-64.so.2", standin, memory)
     assert (verdict.door, verdict.why) == ("loader", "static-PIE")

@@ -13,7 +13,7 @@ import pytest
 from inside import Inside, on_host
 
 HERE = Path(__file__).resolve().parent
-FILES = ("calls", "fds", "processes", "signals", "sockets", "waiting")
+FILES = ("calls", "fds", "loading", "processes", "signals", "sockets", "waiting")
 
 
 def behaviours() -> list[tuple[str, str]]:
