@@ -17,8 +17,6 @@
 #include "shim.h"
 #include "signal_frame.h"
 
-extern char slots[] __attribute__((visibility("hidden")));
-
 #define SIG_DFL_	0
 #define SIG_IGN_	1
 #define SA_NOCLDSTOP_	1UL
@@ -263,10 +261,10 @@ void on_signal(int sig, void *info_, void *context)
 		if (uc->ip == (u64)ukl_entry) {
 			/* Caught, but not yet in: not yet made. */
 			uc->ip = uc->cx - 2;
-		} else if (uc->ip - (u64)slots < 65536) {
-			uc->ip = slot_to_site(uc->ip);
 		} else if (within(uc->ip, ukl_leave, ukl_leave_end)) {
 			c->in = 1;
+		} else {
+			uc->ip = slot_to_site(uc->ip);
 		}
 	}
 	if (!c->in) {
