@@ -730,12 +730,16 @@ def target_environment(
     by which nothing of ours is preloaded.
     """
     result = {**base, **changes}
+    theirs = result.get("LD_PRELOAD", "")
     if words:
         result.update(words)
     else:
-        theirs = result.get("LD_PRELOAD", "")
         result["LD_PRELOAD"] = f"{shim}:{theirs}" if theirs else str(shim)
     result["UKL_INSTANCE"] = str(directory)
     if trace is not None:
         result["UKL_TRACE"] = trace
+    # What the shim takes away are pairs, see fill_gap() in libhijack_c/attach.c.
+    taken = 1 + (trace is not None) + (not words and not theirs)
+    if not words and taken % 2:
+        result["UKL_PAD"] = ""
     return result

@@ -107,10 +107,27 @@ static bool take_word(const char *entry, const char *name, const char **to)
 	return v;
 }
 
+/*
+ * The environment now ends at @to, and the auxiliary vector begins behind
+ * @end, where libc knows it.  Go looks for it behind the environment: it finds
+ * entries without a meaning there that lead on to it.  That takes an even
+ * number of words, see UKL_PAD.
+ */
+static void fill_gap(char **to, char **end)
+{
+	*to++ = NULL;
+	if ((end + 1 - to) % 2)
+		return;
+	for (; to < end; to += 2) {
+		to[0] = (char *)AT_IGNORE;
+		to[1] = NULL;
+	}
+}
+
 static void take_words(char **env, struct words *w)
 {
 	char **to = env, **from, *rest;
-	const char *v;
+	const char *v, *pad;
 	u64 n;
 
 	for (from = env; *from; from++) {
@@ -123,7 +140,8 @@ static void take_words(char **env, struct words *w)
 		    take_text(*from, "UKL_VIA", me.via, sizeof(me.via)) ||
 		    take_word(*from, "UKL_STATE", &w->state) ||
 		    take_word(*from, "UKL_PROGRAM", &w->program) ||
-		    take_word(*from, "UKL_IMAGE", &w->image))
+		    take_word(*from, "UKL_IMAGE", &w->image) ||
+		    take_word(*from, "UKL_PAD", &pad))
 			continue;
 		v = value_of(*from, "LD_PRELOAD");
 		if (v && !me.shim[0]) {
@@ -141,7 +159,7 @@ static void take_words(char **env, struct words *w)
 		}
 		*to++ = *from;
 	}
-	*to = NULL;
+	fill_gap(to, from);
 }
 
 /* ------------------------------------------------------------------ */

@@ -313,7 +313,7 @@ static bool is_ours(const char *entry)
 {
 	static const char names[][16] = {
 		"UKL_INSTANCE", "UKL_STATE", "UKL_REWRITE", "UKL_TRACE",
-		"UKL_VIA", "UKL_PROGRAM", "UKL_IMAGE",
+		"UKL_VIA", "UKL_PROGRAM", "UKL_IMAGE", "UKL_PAD",
 	};
 	u32 i;
 
@@ -373,7 +373,7 @@ static long environment(struct ctx *c, u64 user, int state, enum door door,
 {
 	char text[64], *text_end = text + sizeof(text), *p, *end;
 	struct own_preload own = { 0 };
-	u64 i, size, q, *list, *at;
+	u64 i, size, q, *list, *at, *ours;
 	long n = count(user), err;
 
 	if (n < 0)
@@ -381,14 +381,14 @@ static long environment(struct ctx *c, u64 user, int state, enum door door,
 	err = find_preload(user, n - 1, &own);
 	if (err)
 		return err;
-	size = (n + 10) * 8 + sizeof(me.shim) + sizeof(me.instance) +
+	size = (n + 12) * 8 + sizeof(me.shim) + sizeof(me.instance) +
 	       sizeof(me.trace) + own.len + str_len(name) + 256;
 	list = map_memory(size);
 	if (!list)
 		return -ENOMEM;
 	c->scratch = list;
 	c->scratch_size = size;
-	p = (char *)(list + n + 10);
+	p = (char *)(list + n + 12);
 	end = (char *)list + size;
 	at = list;
 
@@ -403,6 +403,7 @@ static long environment(struct ctx *c, u64 user, int state, enum door door,
 			continue;
 		*at++ = q;
 	}
+	ours = at;
 	if (door == DOOR_PRELOAD) {
 		*at++ = (u64)p;
 		p = str_put(p, end, "LD_PRELOAD=");
@@ -417,6 +418,7 @@ static long environment(struct ctx *c, u64 user, int state, enum door door,
 				return -EFAULT;
 			p += own.len;
 			*p = 0;
+			ours++;		/* stays with the program */
 		}
 		p++;
 	} else {
@@ -431,6 +433,8 @@ static long environment(struct ctx *c, u64 user, int state, enum door door,
 		p = put_word(&at, p, end, "UKL_REWRITE", me.rewrite);
 	if (me.via[0])
 		p = put_word(&at, p, end, "UKL_VIA", me.via);
+	if ((at - ours) % 2)
+		p = put_word(&at, p, end, "UKL_PAD", "");
 	*at = 0;
 	return 0;
 }

@@ -40,7 +40,12 @@ class Inside:
             given["UKL_PROGRAM"] = program
         else:
             given["LD_PRELOAD"] = str(self.shim)
-        return given | dict(extra or {})
+        given |= dict(extra or {})
+        # What the shim takes away are pairs, see fill_gap() in attach.c.
+        ours = [name for name in given if name.startswith("UKL_")]
+        if not program and len(ours) % 2 == 0:
+            given["UKL_PAD"] = ""
+        return given
 
     def run(
         self,
