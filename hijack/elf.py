@@ -413,8 +413,9 @@ def check(
 
     ``environment`` is the target's.  ``via`` is a door, or ``auto``: a door
     that is named is used in spite of doubts, but not if the shim could not be
-    loaded.  ``loader`` holds for all that the target executes, too.  Raises NotFoundError, and CannotRunError for a file that nobody
-    could run; a program that could run, but not with the shim, is a verdict.
+    loaded.  ``loader`` holds for all that the target executes, too.  Raises
+    NotFoundError, and CannotRunError for a file that nobody could run; a program
+    that could run, but not with the shim, is a verdict.
     """
     run = find(command[0], environment)
     argv = tuple(command)

@@ -8,7 +8,6 @@ import click
 
 from hijack.elf import DOORS
 
-
 OWN = frozenset(
     f"UKL_{word}" for word in ("INSTANCE", "TRACE", "STATE", "PROGRAM", "IMAGE", "VIA")
 )

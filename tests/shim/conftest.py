@@ -29,7 +29,9 @@ BUILDS = {
     "dynamic": ["gcc"],
     "static": ["gcc", "-static"],
     "static-pie": ["gcc", "-static-pie"],
+    "musl": ["musl-gcc", *LINUX_HEADERS],
     "musl-static": ["musl-gcc", "-static", *LINUX_HEADERS],
+    "asan": ["gcc", "-fsanitize=address"],
 }
 
 

@@ -214,16 +214,6 @@ def test_the_administrators_tools(inside: Inside, start: Start) -> None:
     assert capture.wait(10) == 0
 
 
-def test_what_cannot_be_preloaded_is_refused(inside: Inside, tmp_path: Path) -> None:
-    need("gcc")
-    source = tmp_path / "s.c"
-    source.write_text("int main(void) { return 0; }\n")
-    subprocess.run(["gcc", "-static", "-o", tmp_path / "static", source], check=True)
-    got = inside.run("sh", "-c", f"{tmp_path}/static; echo $?")
-    assert "static program" in got.stderr
-    assert got.stdout == "126\n"
-
-
 def test_a_network_namespace_of_its_own(inside: Inside) -> None:
     need("unshare", "ip")
     script = "ip link add d0 type dummy; unshare -n ip -o link; ip -o link show d0"
