@@ -722,12 +722,14 @@ def target_environment(
     changes: Mapping[str, str],
     trace: str | None,
     words: Sequence[tuple[str, str]] = (),
+    *,
+    trap_only: bool = False,
 ) -> dict[str, str]:
     """The environment that a target starts with; see ``libhijack_c`` for its words.
 
     ``changes`` are laid over ``base``; a preloaded library of the user's comes
     after the shim.  ``words`` are those of a verdict that opens the loader door,
-    by which nothing of ours is preloaded.
+    by which nothing of ours is preloaded.  ``trap_only``: no code is rewritten.
     """
     result = {**base, **changes}
     theirs = result.get("LD_PRELOAD", "")
@@ -738,8 +740,10 @@ def target_environment(
     result["UKL_INSTANCE"] = str(directory)
     if trace is not None:
         result["UKL_TRACE"] = trace
+    if trap_only:
+        result["UKL_REWRITE"] = "off"
     # What the shim takes away are pairs, see fill_gap() in libhijack_c/attach.c.
-    taken = 1 + (trace is not None) + (not words and not theirs)
-    if not words and taken % 2:
+    ours = [name for name in result if name.startswith("UKL_")]
+    if not words and (len(ours) + (not theirs)) % 2:
         result["UKL_PAD"] = ""
     return result

@@ -61,6 +61,7 @@ HELP_LINE = "ukl-run --help lists the options"
 @click.option("--trace", **words.TRACE)
 @click.option("--pcap", metavar="FILE", help="Capture all frames to a pcapng file.")
 @click.option("--via", **words.VIA)
+@click.option("--trap-only", **words.TRAP_ONLY)
 @click.option("--allow-host", **words.ALLOW_HOST)
 @click.option(
     "--keep", is_flag=True, help="Keep the instance when its last process has ended."
@@ -80,6 +81,7 @@ def command(
     trace: str | None,
     pcap: str | None,
     via: str,
+    trap_only: bool,
     allow_host: bool,
     keep: bool,
     dry_run: bool,
@@ -115,7 +117,17 @@ def command(
     elf.find(command[0], environment)
     if dry_run:
         verdict = elf.check(command, environment, built.shim, via=via)
-        _describe(verdict, built, plan, name, changes, trace, pcap, keep=keep)
+        _describe(
+            verdict,
+            built,
+            plan,
+            name,
+            changes,
+            trace,
+            pcap,
+            keep=keep,
+            trap_only=trap_only,
+        )
         return 0
     if allow_host:
         verdict = elf.check(command, environment, built.shim, via=via)
@@ -129,7 +141,12 @@ def command(
             verdict.must_be_open()
             runtime.write_views(directory, plan)
             environment = runtime.target_environment(
-                os.environ, directory.path, built.shim, changes, trace
+                os.environ,
+                directory.path,
+                built.shim,
+                changes,
+                trace,
+                trap_only=trap_only,
             )
             runtime.sweep()
             starting.wait()
@@ -144,6 +161,7 @@ def command(
                     changes,
                     trace,
                     verdict.words,
+                    trap_only=trap_only,
                 )
             runtime.limit(plan.ulimits)
             return become(verdict, environment, known.ignored)
@@ -184,6 +202,7 @@ def _describe(
     pcap: str | None,
     *,
     keep: bool,
+    trap_only: bool,
 ) -> None:
     """Print what would be done, a subject a line."""
     import shlex
@@ -192,7 +211,13 @@ def _describe(
     directory = runtime.base_directory() / name
     start = runtime.host_line(built, directory, plan, pcap, keep=keep)
     environment = runtime.target_environment(
-        {}, directory, built.shim, changes, trace, verdict.words
+        {},
+        directory,
+        built.shim,
+        changes,
+        trace,
+        verdict.words,
+        trap_only=trap_only,
     )
     door = f"{verdict.door}: {verdict.reason}"
     if not verdict.door:

@@ -9,7 +9,8 @@ import click
 from hijack.elf import DOORS
 
 OWN = frozenset(
-    f"UKL_{word}" for word in ("INSTANCE", "TRACE", "STATE", "PROGRAM", "IMAGE", "VIA")
+    f"UKL_{word}"
+    for word in "INSTANCE TRACE STATE PROGRAM IMAGE VIA REWRITE PAD".split()
 )
 """What the shim is told by the launcher only."""
 
@@ -90,6 +91,10 @@ VIA: dict[str, Any] = {
     "default": "auto",
     "show_default": True,
     "help": "How the shim gets into the target; auto looks at each program.",
+}
+TRAP_ONLY: dict[str, Any] = {
+    "is_flag": True,
+    "help": "Leave the target's code as it is: each call traps, which is slower.",
 }
 ALLOW_HOST: dict[str, Any] = {
     "is_flag": True,

@@ -157,6 +157,20 @@ def test_both_doors_are_shown(whole: Desk) -> None:
     assert " loader (--via) " in done.out
 
 
+def test_trap_only(whole: Desk) -> None:
+    """The code of a program that calls often stays what it was."""
+    code = (
+        "import os\nfor i in range(2000): os.getppid()\n"
+        "import ctypes; f = ctypes.CDLL(None).getppid\n"
+        "print(ctypes.string_at(ctypes.cast(f, ctypes.c_void_p).value, 1) == b'\\xe9')"
+    )
+    for via in ("preload", "loader"):
+        line = ("ukl-run", "--via", via, "-p", "net.yaml")
+        for extra, rewritten in (((), "True"), (("--trap-only",), "False")):
+            done = do(whole, *line, *extra, "/usr/bin/python3", "-c", code)
+            assert (done.status, done.out.strip()) == (0, rewritten), done.err
+
+
 def test_warm_start_is_quick(whole: Desk) -> None:
     """Of several, the quickest is well below the bar of bench/startup."""
     times = []
