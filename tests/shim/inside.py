@@ -23,9 +23,11 @@ ALONE_UP = 'ip link set lo up && exec "$@"'
 class Inside:
     """Runs programs in one instance, by one of the shim's doors."""
 
-    def __init__(self, instance: Instance, shim: Path) -> None:
+    def __init__(self, instance: Instance, shim: Path, *, loader: bool = False) -> None:
+        """With ``loader`` everything goes by the loader door, what is executed too."""
         self.instance = instance
         self.shim = shim
+        self.loader = loader
 
     def environment(
         self, extra: Mapping[str, str] | None = None, program: str = ""
@@ -36,6 +38,8 @@ class Inside:
         """
         given = {k: v for k, v in os.environ.items() if not k.startswith("LD_")}
         given["UKL_INSTANCE"] = str(self.instance.directory)
+        if self.loader:
+            given["UKL_VIA"] = "loader"
         if program:
             given["UKL_PROGRAM"] = program
         else:
@@ -60,6 +64,7 @@ class Inside:
         ``loader``: by the loader door, where the preload door is the default.
         """
         words = [str(word) for word in line]
+        loader = loader or self.loader
         program = (shutil.which(words[0]) or words[0]) if loader else ""
         return subprocess.run(
             words,
@@ -78,6 +83,7 @@ class Inside:
     ) -> subprocess.Popen[bytes]:
         """Starts a server; its output goes to ``log``."""
         words = [str(word) for word in line]
+        loader = loader or self.loader
         program = (shutil.which(words[0]) or words[0]) if loader else ""
         with log.open("wb") as stream:
             return subprocess.Popen(

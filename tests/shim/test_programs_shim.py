@@ -19,6 +19,12 @@ from hijack.instance import Instance
 Start = Callable[..., "subprocess.Popen[bytes]"]
 
 
+@pytest.fixture(params=["preload", "loader"])
+def inside(inside: Inside, request: pytest.FixtureRequest) -> Inside:
+    """An instance whose programs come by one of the doors."""
+    return Inside(inside.instance, inside.shim, loader=request.param == "loader")
+
+
 @pytest.fixture
 def start(inside: Inside, tmp_path: Path) -> Generator[Start, None, None]:
     """Starts servers in the instance; what still runs at the end is killed."""
