@@ -345,8 +345,10 @@ static void __attribute__((noreturn, noinline)) load(u64 *sp)
 		if (is_err(err))
 			cannot_load(w.program, err);
 		me.exe_fd = err;
-		hide_program();
 	}
+	/* exec cannot hand it on above the limit. */
+	if (me.exe_fd < me.anchor)
+		hide_program();
 	err = program_read(&program, me.exe_fd);
 	if (!err && program.interp[0])
 		err = program_open_interp(&program, &interp);

@@ -181,6 +181,7 @@ void hide_program(void)
 	struct rlimit old;
 	long from = hidden_begin(&old);
 
+	set_kind(self(), me.exe_fd, K_HOST);
 	hide(&me.exe_fd, from);
 	RAW4(__NR_prlimit64, 0, RLIMIT_NOFILE, &old, 0);
 	mark_hidden();

@@ -403,6 +403,31 @@ TEST(role_gone)
 	EXECUTE(execve("/proc/self/exe", argv, env));
 }
 
+TEST(role_open)
+{
+	SHOW(close(open("/dev/null", O_RDONLY)));
+	SHOW(open("/dev/null", O_RDONLY));
+	SHOW(dup(0));
+	SHOW(fcntl(0, F_DUPFD, 100));
+	SHOW(socket(AF_INET, SOCK_STREAM, 0));
+}
+
+/* With a soft limit below the hard one there is room above it. */
+TEST(numbers_are_as_low_as_ever)
+{
+	static const int soft[] = { 64, 256, 1024, 4096 };
+	char *argv[] = { "again", "role_open", NULL };
+	struct rlimit r;
+	unsigned int i;
+
+	MUST(getrlimit(RLIMIT_NOFILE, &r));
+	for (i = 0; i < 4; i++) {
+		r.rlim_cur = soft[i];
+		MUST(setrlimit(RLIMIT_NOFILE, &r));
+		EXECUTE(execve(self_path(), argv, environ));
+	}
+}
+
 TEST(arguments_and_names)
 {
 	char *argv[] = { "", "role_show", "", "a b", NULL };
