@@ -230,6 +230,7 @@ static void attach_again(struct ctx *c, const char *word, struct state *s)
 	if (RAW4(__NR_pread64, fd, s, sizeof(*s), 0) != sizeof(*s) ||
 	    s->magic != STATE_MAGIC)
 		give_up("the state that exec passed on is damaged", "", "");
+	filters_read(c, fd, sizeof(*s));
 	RAW1(__NR_close, fd);
 	me.kernel = s->files;
 	me.anchor = s->anchor;

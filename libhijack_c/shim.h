@@ -83,6 +83,16 @@ struct stack_t_ {
 
 #define IO_SIZE		(256 * 1024UL)
 
+struct raw_info {
+	int signo, error, code, pad;
+	u64 addr;
+	int nr;
+	u32 arch;
+	char rest[96];
+};
+
+struct filter;
+
 /* ctx.state */
 #define CTX_FREE	0
 #define CTX_USED	1
@@ -125,6 +135,10 @@ struct ctx {
 	u32 tid;
 	u32 traps;
 	u32 lib_used;		/* the library kernel was asked */
+	u32 confined;		/* SECCOMP_MODE_… */
+	struct filter *filter;	/* the newest */
+	struct raw_info sys_info; /* of the SIGSYS that one wants … */
+	u32 sys_info_set;	/* … if set */
 };
 
 _Static_assert(offsetof(struct ctx, in) == CTX_IN, "layout");
@@ -314,6 +328,13 @@ long sys_exit_group(struct ctx *c, struct regs *r);
 long sys_arch_prctl(struct ctx *c, struct regs *r);
 long sys_unshare(struct ctx *c, struct regs *r);
 long sys_prctl(struct ctx *c, struct regs *r);
+
+/* sys_seccomp.c */
+bool seccomp_allows(struct ctx *c, struct regs *r);
+long sys_seccomp(struct ctx *c, struct regs *r);
+long prctl_seccomp(struct ctx *c, struct regs *r);
+void filters_write(struct ctx *c, int fd);
+void filters_read(struct ctx *c, int fd, u64 at);
 
 /* sys_exec.c */
 long sys_execve(struct ctx *c, struct regs *r);

@@ -476,6 +476,7 @@ static long state_file(struct ctx *c, const struct target *t,
 	memcpy(s.shim, me.shim, sizeof(s.shim));
 	str_put(s.name, s.name + sizeof(s.name), name);
 	RAW3(__NR_write, fd, &s, sizeof(s));
+	filters_write(c, fd);
 	return hand_on(fd);
 }
 

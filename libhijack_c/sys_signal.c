@@ -145,6 +145,12 @@ void deliver(struct ctx *c, struct raw_context *uc)
 		held &= ~SIG_BIT(sig);
 		RAW3(__NR_tgkill, RAW0(__NR_getpid), c->tid, sig);
 	}
+	if (c->sys_info_set) {
+		/* To oneself it may look as if from the kernel. */
+		c->sys_info_set = 0;
+		RAW4(__NR_rt_tgsigqueueinfo, RAW0(__NR_getpid), c->tid,
+		     SIGSYS_, &c->sys_info);
+	}
 }
 
 /* Does the handler that comes first want interrupted calls made again? */
@@ -216,7 +222,7 @@ static void to_program(struct ctx *c, int sig, struct raw_info *info,
 	    (fault && (c->virt_mask & SIG_BIT(sig)))) {
 		/* The default action; a fault happens again by itself. */
 		reset(sig);
-		if (!fault)
+		if (!fault || sig == SIGSYS_)
 			RAW3(__NR_tgkill, RAW0(__NR_getpid), c->tid, sig);
 		return;
 	}

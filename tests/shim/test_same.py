@@ -13,7 +13,8 @@ import pytest
 from inside import Inside, on_host
 
 HERE = Path(__file__).resolve().parent
-FILES = ("calls", "fds", "loading", "processes", "signals", "sockets", "waiting")
+FILES = ("calls", "fds", "loading", "processes", "seccomp", "signals", "sockets")
+FILES += ("waiting",)
 
 
 def behaviours() -> list[tuple[str, str]]:
