@@ -329,14 +329,13 @@ static void __attribute__((noreturn, noinline)) load(u64 *sp)
 	u64 bias, entry, base = 0, mask;
 	struct words w;
 	struct state s;
-	struct ctx *c;
 	long err;
 
 	err = RAW3(__NR_readlink, "/proc/self/exe", me.shim,
 		   sizeof(me.shim) - 1);
 	if (err < 0)
 		give_up("/proc is not mounted", "", "");
-	c = join((char **)env, &w, &s, &mask);
+	join((char **)env, &w, &s, &mask);
 	if (!w.program)
 		give_up("libukl-hijack.so is executed without a program",
 			" (start programs with ukl-run)", "");
