@@ -10,7 +10,16 @@ from hijack.elf import DOORS
 
 OWN = frozenset(
     f"UKL_{word}"
-    for word in "INSTANCE TRACE STATE PROGRAM IMAGE VIA REWRITE PAD".split()
+    for word in [
+        "INSTANCE",
+        "TRACE",
+        "STATE",
+        "PROGRAM",
+        "IMAGE",
+        "VIA",
+        "REWRITE",
+        "PAD",
+    ]
 )
 """What the shim is told by the launcher only."""
 
