@@ -1,8 +1,8 @@
-"""Looks at a program before it is started: can the shim be loaded into it?
+"""Looks at a program before it is started: which door leads into the instance?
 
-A program into which the shim is not loaded runs on the host without anybody
-noticing, so a door is opened only for what is known; everything else is
-refused with its reason.
+A dynamic program's own loader preloads the shim.  Where it would not, or where
+nobody knows, the shim is executed and loads the program itself.  A program that
+would run on the host without anybody noticing is refused with its reason.
 
 What is in the file is remembered by path, inode, times and size, and pyelftools
 is imported only for a file that is new.  What depends on the user (set-id bits,
@@ -30,10 +30,10 @@ EXIT_NOT_FOUND = 127
 
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 """What is searched when the environment has no PATH."""
-DOORS = ("preload",)
+DOORS = ("preload", "loader")
 """The ways in that this version has, see doc/design.md."""
 
-_FORMAT = 1
+_FORMAT = 2
 _LINE = 256  # what the kernel reads of a script (BINPRM_BUF_SIZE)
 _MOST_INTERPRETERS = 5  # nested scripts, see fs/exec.c
 _PATIENCE = 10.0
@@ -84,7 +84,7 @@ class Facts:
     argument: str = ""
     """What follows the interpreter in a script's first line."""
     libc: str = ""
-    """glibc or musl; empty if it is neither."""
+    """glibc or musl; empty if it is neither, or needs no library."""
     go: bool = False
     sanitizer: str = ""
     """address or thread, if it is linked with that runtime's shared library."""
@@ -163,7 +163,9 @@ def _facts(elf: Any) -> Facts:
     if loader:
         shape = "dynamic"
     elif elf["e_type"] == "ET_DYN":
-        shape = "static-pie" if pie or not dynamic else "library"
+        # ld.so itself has no interpreter, but it has an entry.
+        runs = pie or not dynamic or elf["e_entry"]
+        shape = "static-pie" if runs else "library"
     elif elf["e_type"] == "ET_EXEC":
         shape = "static"
     else:
@@ -171,6 +173,9 @@ def _facts(elf: Any) -> Facts:
     base = Path(loader).name
     libc = "glibc" if base.startswith("ld-linux") else ""
     libc = "musl" if base.startswith("ld-musl") else libc
+    if not needed:
+        # Nobody would tell the shim of the environment.
+        libc = ""
     sanitizer = ""
     for library in needed:
         if library.startswith(("libasan.so", "libclang_rt.asan")):
@@ -318,7 +323,7 @@ class Verdict:
     """How a command can be run; see :func:`check`."""
 
     door: str
-    """``preload``; empty if there is none."""
+    """``preload`` or ``loader``; empty if there is none."""
     reason: str
     """Why that door, or why none, in one clause."""
     mend: str
@@ -326,14 +331,25 @@ class Verdict:
     program: Path
     """The program that decides: the last interpreter of a script."""
     run: str
-    """What is executed, in the words a shell would use."""
+    """What the program is called, in the words a shell would use."""
     argv: tuple[str, ...]
     """Its arguments, the first of which is its name."""
+    why: str = ""
+    """The reason in a word, where it is not that every program is so."""
+    execute: str = ""
+    """What is executed, if it is not ``run``."""
+    words: tuple[tuple[str, str], ...] = ()
+    """What the shim must be told in the environment."""
 
     def must_be_open(self) -> None:
         """Raise CannotRunError if there is no door."""
         if not self.door:
             raise CannotRunError(self.reason, self.mend)
+
+    @property
+    def door_and_why(self) -> str:
+        """The door as ``ukl ps`` shows it."""
+        return f"{self.door} ({self.why})" if self.why else self.door
 
 
 _HOST = "--allow-host runs it on the host's kernel"
@@ -349,10 +365,40 @@ class _Look:
     shim: Path
     via: str
     memory: Memory
+    name: str = ""
+    """What the file that is looked at is called."""
+    loaded: tuple[str, ...] = ()
+    """The arguments if the loader door is taken, which knows no scripts."""
 
     def refuse(self, path: Path, reason: str, mend: str = _HOST) -> Verdict:
         """There is no door for ``path``."""
         return Verdict("", f"{path} {reason}", mend, path, self.run, self.argv)
+
+    def load(self, path: Path, reason: str, why: str) -> Verdict:
+        """The loader door for ``path``."""
+        if not os.access(self.shim, os.X_OK):
+            return self.refuse(
+                path,
+                f"is {reason}, and the shim {self.shim} that loads it is not "
+                "executable",
+                f"chmod +x {self.shim}",
+            )
+        words = [("UKL_PROGRAM", self.run)]
+        if self.name != self.run:
+            words.append(("UKL_IMAGE", self.name))
+        if self.via == "loader":
+            words.append(("UKL_VIA", "loader"))
+        return Verdict(
+            "loader",
+            reason,
+            "",
+            path,
+            self.run,
+            self.loaded,
+            why,
+            str(self.shim),
+            tuple(words),
+        )
 
 
 def check(
@@ -367,11 +413,13 @@ def check(
 
     ``environment`` is the target's.  ``via`` is a door, or ``auto``: a door
     that is named is used in spite of doubts, but not if the shim could not be
-    loaded.  Raises NotFoundError, and CannotRunError for a file that nobody
-    could run; a program that could run, but not with the shim, is a verdict.
+    loaded.  ``loader`` holds for all that the target executes, too.  Raises
+    NotFoundError, and CannotRunError for a file that nobody could run; a program
+    that could run, but not with the shim, is a verdict.
     """
     run = find(command[0], environment)
-    look = _Look(run, tuple(command), environment, shim, via, memory or Memory())
+    argv = tuple(command)
+    look = _Look(run, argv, environment, shim, via, memory or Memory(), run, argv)
     return _judge(Path(run), look, 0)
 
 
@@ -389,7 +437,8 @@ def _judge(path: Path, look: _Look, depth: int) -> Verdict:
         # As execvp() does.
         shell = "/bin/sh"
         line = (shell, look.run, *look.argv[1:])
-        return _judge(Path(shell), replace(look, run=shell, argv=line), depth + 1)
+        look = replace(look, run=shell, argv=line, name=shell, loaded=line)
+        return _judge(Path(shell), look, depth + 1)
     if facts.kind in ("unknown", "text"):
         raise CannotRunError(f"{path} is not a program: {os.strerror(errno.ENOEXEC)}")
     if facts.kind == "library":
@@ -398,19 +447,10 @@ def _judge(path: Path, look: _Look, depth: int) -> Verdict:
         return look.refuse(
             path, f"is a program for {facts.machine}; ukl runs x86-64 programs"
         )
-    if facts.kind != "dynamic":
-        what = "a Go program and " if facts.go else ""
-        return look.refuse(
-            path,
-            f"is {what}statically linked, and only a dynamic loader loads the shim",
-            f"take a dynamically linked build; {_HOST}",
-        )
-    if not facts.libc:
-        return look.refuse(path, f"has a loader that ukl does not know, {facts.loader}")
-    if not os.access(facts.loader, os.X_OK):
+    if facts.loader and not os.access(facts.loader, os.X_OK):
+        mend = f"install {facts.libc}" if facts.libc else ""
         raise NotFoundError(
-            f"{path} cannot start: its loader {facts.loader} is not there",
-            f"install {facts.libc}",
+            f"{path} cannot start: its loader {facts.loader} is not there", mend
         )
     if facts.sanitizer == "thread":
         return look.refuse(
@@ -419,13 +459,41 @@ def _judge(path: Path, look: _Look, depth: int) -> Verdict:
             "addresses for itself",
             f"build it without; {_HOST}",
         )
-    if facts.sanitizer == "address" and look.via == "auto":
+    if facts.kind != "dynamic" and look.via == "preload":
+        what = "a Go program and " if facts.go else ""
         return look.refuse(
             path,
-            "is built with AddressSanitizer, which must be loaded first",
-            f"--via preload tries all the same; {_HOST}",
+            f"is {what}statically linked, and only a dynamic loader preloads the shim",
+            f"leave out --via preload; {_HOST}",
         )
     return _judge_privilege(path, facts, look)
+
+
+def _why_loader(facts: Facts, look: _Look) -> tuple[str, str]:
+    """Why a program does not go by the preload door, in a clause and a word.
+
+    Both are empty if it does.
+    """
+    if facts.kind != "dynamic":
+        shape = "static-PIE" if facts.kind == "static-pie" else "static"
+        if facts.go:
+            return f"a {shape} Go program", "Go"
+        return f"a {shape} program", shape
+    if look.via == "loader":
+        return "a dynamic program, and --via loader", "--via"
+    if look.via == "preload":
+        return "", ""
+    if facts.sanitizer == "address":
+        return (
+            "a program built with AddressSanitizer, which must be loaded first",
+            "AddressSanitizer",
+        )
+    if not facts.libc:
+        return (
+            f"a program without a libc that ukl knows, of {facts.loader}",
+            "Go" if facts.go else "no known libc",
+        )
+    return "", ""
 
 
 def _judge_script(path: Path, facts: Facts, look: _Look, depth: int) -> Verdict:
@@ -438,7 +506,10 @@ def _judge_script(path: Path, facts: Facts, look: _Look, depth: int) -> Verdict:
         ) from None
     except CannotRunError as error:
         raise CannotRunError(f"{path}: its interpreter {error.message}") from None
-    first = _judge(interpreter, look, depth + 1)
+    arguments = (facts.argument,) if facts.argument else ()
+    loaded = (facts.loader, *arguments, look.name, *look.loaded[1:])
+    inner = replace(look, name=facts.loader, loaded=loaded)
+    first = _judge(interpreter, inner, depth + 1)
     if not first.door or interpreter.name != "env":
         return first
     command = _env_command(facts.argument)
@@ -448,7 +519,9 @@ def _judge_script(path: Path, facts: Facts, look: _Look, depth: int) -> Verdict:
         behind = find(command, look.environment)
     except NotFoundError:
         raise NotFoundError(f"{path}: env: {command}: command not found") from None
-    return _judge(Path(behind), look, depth + 1)
+    # That is executed by env, whose door is the one that opens first.
+    second = _judge(Path(behind), replace(look, name=behind), depth + 1)
+    return first if second.door else second
 
 
 def _env_command(argument: str) -> str | None:
@@ -464,12 +537,11 @@ def _env_command(argument: str) -> str | None:
 
 
 def _judge_privilege(path: Path, facts: Facts, look: _Look) -> Verdict:
-    """Programs that the host would give more rights than the user has.
+    """The door, with regard to the rights that the host would give a program.
 
-    It drops LD_PRELOAD for them (man 8 ld.so).
+    ld.so drops LD_PRELOAD for one that gets more than the user has (man 8 ld.so).
     """
-    reason = f"a dynamic program of {facts.libc}"
-    through: list[str] = []
+    reason, why = _why_loader(facts, look)
     if not _powerless(path):
         status = path.stat()
         unshimmed = "and the host loads no shim into such programs"
@@ -488,27 +560,33 @@ def _judge_privilege(path: Path, facts: Facts, look: _Look) -> Verdict:
             )
         granted = capabilities(path) if os.getuid() != 0 else frozenset()
         names = ", ".join(sorted(granted))
-        if granted - _NETWORK_CAPABILITIES or (granted and Path(look.run) != path):
+        if granted - _NETWORK_CAPABILITIES:
             return look.refuse(
                 path,
                 f"has file capabilities ({names}), {unshimmed}",
                 f"run ukl-run as root; {_HOST}",
             )
-        if granted:
-            # Started by its loader it has none of them, and needs none: the
-            # library kernel grants what is about the network.
-            reason += f" with capabilities about the network only ({names})"
-            through = [facts.loader, "--argv0", look.argv[0], look.run]
-    words = preflight(path, facts, look, through)
-    if words:
-        return look.refuse(path, f"does not take the shim: {words}")
-    if through:
-        line = (*through, *look.argv[1:])
-        return Verdict("preload", reason, "", path, facts.loader, line)
+        if granted and look.via == "preload":
+            return look.refuse(
+                path,
+                f"has file capabilities ({names}), {unshimmed}",
+                f"leave out --via preload; {_HOST}",
+            )
+        if granted and not why:
+            # Loaded by us it has none of them, and needs none: the library kernel
+            # grants what is about the network.
+            reason = f"a program with capabilities about the network only ({names})"
+            why = "capabilities"
+    if why:
+        return look.load(path, reason, why)
+    refused = preflight(path, facts, look)
+    if refused:
+        return look.refuse(path, f"does not take the shim: {refused}")
+    reason = f"a dynamic program of {facts.libc or 'an unknown libc'}"
     return Verdict("preload", reason, "", path, look.run, look.argv)
 
 
-def preflight(path: Path, facts: Facts, look: _Look, through: Sequence[str]) -> str:
+def preflight(path: Path, facts: Facts, look: _Look) -> str:
     """Whether the program's own loader takes the shim; empty, or what it said.
 
     The loader lists what it would load, and runs nothing of it.
@@ -516,14 +594,14 @@ def preflight(path: Path, facts: Facts, look: _Look, through: Sequence[str]) -> 
     memory = look.memory
     key = identity(path)
     loader = Path(facts.loader)
-    subject = [identity(loader), identity(look.shim), list(through)]
+    subject = [identity(loader), identity(look.shim)]
     kept = memory.get(path, key) or {}
     if kept.get("loaded") == subject:
         return ""
     # Imported here: a warm start does without.
     import subprocess
 
-    line = [*(through[:3] or [facts.loader]), "--list", str(path)]
+    line = [facts.loader, "--list", str(path)]
     environment = {
         name: value for name, value in look.environment.items() if name[:3] != "LD_"
     }

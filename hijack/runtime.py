@@ -725,16 +725,29 @@ def target_environment(
     shim: Path,
     changes: Mapping[str, str],
     trace: str | None,
+    words: Sequence[tuple[str, str]] = (),
+    *,
+    trap_only: bool = False,
 ) -> dict[str, str]:
     """The environment that a target starts with; see ``libhijack_c`` for its words.
 
     ``changes`` are laid over ``base``; a preloaded library of the user's comes
-    after the shim.
+    after the shim.  ``words`` are those of a verdict that opens the loader door,
+    by which nothing of ours is preloaded.  ``trap_only``: no code is rewritten.
     """
     result = {**base, **changes}
     theirs = result.get("LD_PRELOAD", "")
-    result["LD_PRELOAD"] = f"{shim}:{theirs}" if theirs else str(shim)
+    if words:
+        result.update(words)
+    else:
+        result["LD_PRELOAD"] = f"{shim}:{theirs}" if theirs else str(shim)
     result["UKL_INSTANCE"] = str(directory)
     if trace is not None:
         result["UKL_TRACE"] = trace
+    if trap_only:
+        result["UKL_REWRITE"] = "off"
+    # What the shim takes away are pairs, see fill_gap() in libhijack_c/attach.c.
+    ours = [name for name in result if name.startswith("UKL_")]
+    if not words and (len(ours) + (not theirs)) % 2:
+        result["UKL_PAD"] = ""
     return result

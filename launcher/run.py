@@ -61,6 +61,7 @@ HELP_LINE = "ukl-run --help lists the options"
 @click.option("--trace", **words.TRACE)
 @click.option("--pcap", metavar="FILE", help="Capture all frames to a pcapng file.")
 @click.option("--via", **words.VIA)
+@click.option("--trap-only", **words.TRAP_ONLY)
 @click.option("--allow-host", **words.ALLOW_HOST)
 @click.option(
     "--keep", is_flag=True, help="Keep the instance when its last process has ended."
@@ -80,6 +81,7 @@ def command(
     trace: str | None,
     pcap: str | None,
     via: str,
+    trap_only: bool,
     allow_host: bool,
     keep: bool,
     dry_run: bool,
@@ -112,7 +114,17 @@ def command(
     elf.find(command[0], environment)
     if dry_run:
         verdict = elf.check(command, environment, built.shim, via=via)
-        _describe(verdict, built, plan, name, changes, trace, pcap, keep=keep)
+        _describe(
+            verdict,
+            built,
+            plan,
+            name,
+            changes,
+            trace,
+            pcap,
+            keep=keep,
+            trap_only=trap_only,
+        )
         return 0
     if allow_host:
         verdict = elf.check(command, environment, built.shim, via=via)
@@ -126,12 +138,28 @@ def command(
             verdict.must_be_open()
             runtime.write_views(directory, plan)
             environment = runtime.target_environment(
-                os.environ, directory.path, built.shim, changes, trace
+                os.environ,
+                directory.path,
+                built.shim,
+                changes,
+                trace,
+                trap_only=trap_only,
             )
             runtime.sweep()
             starting.wait()
             runtime.load_nftables(plan, environment)
-            runtime.write_record(directory, command, verdict.door, profiles, given)
+            door = verdict.door_and_why
+            runtime.write_record(directory, command, door, profiles, given)
+            if verdict.words:
+                environment = runtime.target_environment(
+                    os.environ,
+                    directory.path,
+                    built.shim,
+                    changes,
+                    trace,
+                    verdict.words,
+                    trap_only=trap_only,
+                )
             runtime.limit(plan.ulimits)
             return become(verdict, environment, known.ignored)
         except BaseException:
@@ -143,7 +171,7 @@ def become(verdict: elf.Verdict, environment: Mapping[str, str], ignored: int) -
     """Execute the target in this process; raises if that cannot be done."""
     runtime.reset_signals(ignored)
     try:
-        os.execve(verdict.run, verdict.argv, environment)
+        os.execve(verdict.execute or verdict.run, verdict.argv, environment)
     except OSError as error:
         raise elf.CannotRunError(f"{verdict.run}: {error.strerror}") from None
 
@@ -171,6 +199,7 @@ def _describe(
     pcap: str | None,
     *,
     keep: bool,
+    trap_only: bool,
 ) -> None:
     """Print what would be done, a subject a line."""
     import shlex
@@ -178,7 +207,15 @@ def _describe(
     name = name or f"{runtime.stem_of(verdict.argv[0])}-N"
     directory = runtime.base_directory() / name
     start = runtime.host_line(built, directory, plan, pcap, keep=keep)
-    environment = runtime.target_environment({}, directory, built.shim, changes, trace)
+    environment = runtime.target_environment(
+        {},
+        directory,
+        built.shim,
+        changes,
+        trace,
+        verdict.words,
+        trap_only=trap_only,
+    )
     door = f"{verdict.door}: {verdict.reason}"
     if not verdict.door:
         door = f"none: {verdict.reason} ({verdict.mend})"
@@ -189,7 +226,10 @@ def _describe(
         ("kernel host", [shlex.join(start)]),
         ("door", [door]),
         ("environment", [f"{key}={value}" for key, value in environment.items()]),
-        ("execute", [f"{verdict.run}: {shlex.join(verdict.argv)}"]),
+        (
+            "execute",
+            [f"{verdict.execute or verdict.run}: {shlex.join(verdict.argv)}"],
+        ),
     ]
     for title, lines in rows:
         for line in lines:

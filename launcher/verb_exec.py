@@ -21,6 +21,7 @@ from launcher.run import become, become_on_host
 @click.option("-e", "--env", "variables", **words.ENVIRONMENT)
 @click.option("--trace", **words.TRACE)
 @click.option("--via", **words.VIA)
+@click.option("--trap-only", **words.TRAP_ONLY)
 @click.option("--allow-host", **words.ALLOW_HOST)
 @click.argument("instance")
 @click.argument("command", **words.COMMAND)
@@ -30,6 +31,7 @@ def command(
     variables: dict[str, str],
     trace: str | None,
     via: str,
+    trap_only: bool,
     allow_host: bool,
     instance: str,
     command: tuple[str, ...],
@@ -60,6 +62,12 @@ def command(
         return become_on_host(verdict, environment, known.ignored)
     verdict.must_be_open()
     environment = runtime.target_environment(
-        os.environ, found.directory, built.shim, changes, trace
+        os.environ,
+        found.directory,
+        built.shim,
+        changes,
+        trace,
+        verdict.words,
+        trap_only=trap_only,
     )
     return become(verdict, environment, known.ignored)

@@ -8,6 +8,21 @@ import click
 
 from hijack.elf import DOORS
 
+OWN = frozenset(
+    f"UKL_{word}"
+    for word in [
+        "INSTANCE",
+        "TRACE",
+        "STATE",
+        "PROGRAM",
+        "IMAGE",
+        "VIA",
+        "REWRITE",
+        "PAD",
+    ]
+)
+"""What the shim is told by the launcher only."""
+
 
 def _fields(text: str, what: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
@@ -32,7 +47,7 @@ def environment(
     result = {}
     for text in value:
         name, content = _fields(text, "NAME=VALUE, as --env wants it")
-        if name in ("UKL_INSTANCE", "UKL_TRACE"):
+        if name in OWN:
             raise click.UsageError(f"{name} is ukl's own and cannot be set with --env")
         result[name] = content
     return result
@@ -84,7 +99,11 @@ VIA: dict[str, Any] = {
     "type": click.Choice(["auto", *DOORS]),
     "default": "auto",
     "show_default": True,
-    "help": "How the shim gets into the target; auto looks at the program.",
+    "help": "How the shim gets into the target; auto looks at each program.",
+}
+TRAP_ONLY: dict[str, Any] = {
+    "is_flag": True,
+    "help": "Leave the target's code as it is: each call traps, which is slower.",
 }
 ALLOW_HOST: dict[str, Any] = {
     "is_flag": True,

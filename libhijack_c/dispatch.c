@@ -77,7 +77,7 @@ static const sys_fn table[TABLE_SIZE] = {
 	CALL(execveat, sys_execveat), CALL(exit, sys_exit),
 	CALL(exit_group, sys_exit_group), CALL(arch_prctl, sys_arch_prctl),
 	CALL(prctl, sys_prctl), CALL(unshare, sys_unshare),
-	CALL(setns, sys_fd1),
+	CALL(setns, sys_fd1), CALL(seccomp, sys_seccomp),
 	/* Signals. */
 	CALL(rt_sigaction, sys_rt_sigaction),
 	CALL(rt_sigprocmask, sys_rt_sigprocmask),
@@ -141,6 +141,8 @@ void dispatch(struct ctx *c)
 	long ret;
 
 	c->nr = nr;
+	if (unlikely(c->confined) && !seccomp_allows(c, r))
+		return;
 	if (unlikely(tracing()))
 		ret = traced(c, r, fn);
 	else

@@ -2,83 +2,15 @@
 /*
  * The preload door: a constructor in a program that ld.so has loaded.
  *
- * It takes its words out of the environment, attaches the process to the
- * instance (or goes on with the attachment of the program that called exec),
- * and arms the trap.  From then on no system call reaches the host but
- * through the core.
+ * From its end on no system call reaches the host but through the core.
  */
 #include "shim.h"
-#include "fd.h"
-
-#include <fcntl.h>
-#include <linux/mman.h>
-#include <linux/prctl.h>
-
-struct process me;
-
-#define STACK_SIZE	(64 * 1024UL)
-#define AUX_HWCAP2	26
-#define HWCAP2_FSGSBASE	2
-#define ARCH_SET_GS	0x1001
 
 #pragma GCC visibility push(default)
 /* In glibc constructors get main()'s arguments, in musl they do not. */
 extern const char *gnu_get_libc_version(void) __attribute__((weak));
 extern char **environ __attribute__((weak));
 #pragma GCC visibility pop
-
-/* ------------------------------------------------------------------ */
-/* Contexts.								*/
-
-/* One mapping: guard page, core stack, signal stack, context. */
-struct ctx *ctx_new(void)
-{
-	struct ctx *c, *head;
-	u32 none;
-	char *p;
-
-	for (c = __atomic_load_n(&me.all, __ATOMIC_ACQUIRE); c; c = c->next) {
-		none = CTX_FREE;
-		if (__atomic_compare_exchange_n(&c->state, &none, CTX_USED,
-						false, __ATOMIC_ACQUIRE,
-						__ATOMIC_RELAXED)) {
-			head = c->next;
-			memset(c, 0, sizeof(*c));
-			c->next = head;
-			goto found;
-		}
-	}
-	p = map_memory(PAGE + 2 * STACK_SIZE + PAGE);
-	if (!p)
-		return NULL;
-	RAW3(__NR_mprotect, p, PAGE, PROT_NONE);
-	c = (struct ctx *)(p + PAGE + 2 * STACK_SIZE);
-	head = __atomic_load_n(&me.all, __ATOMIC_ACQUIRE);
-	do {
-		c->next = head;
-	} while (!__atomic_compare_exchange_n(&me.all, &head, c, false,
-					      __ATOMIC_RELEASE,
-					      __ATOMIC_ACQUIRE));
-found:
-	c->self = c;
-	c->top = (u64)c - STACK_SIZE;
-	c->fsgsbase = me.fsgsbase;
-	c->state = CTX_USED;
-	c->in = 1;
-	return c;
-}
-
-/* In the thread itself: signals arrive on the context's stack. */
-void ctx_install(struct ctx *c)
-{
-	struct stack_t_ s = { .sp = (u64)c - STACK_SIZE, .size = STACK_SIZE };
-
-	c->tid = RAW0(__NR_gettid);
-	RAW2(__NR_sigaltstack, &s, 0);
-}
-
-/* ------------------------------------------------------------------ */
-/* The environment.							*/
 
 static char **find_environment(char **given)
 {
@@ -87,161 +19,12 @@ static char **find_environment(char **given)
 	return &environ ? environ : NULL;
 }
 
-static const char *value_of(const char *entry, const char *name)
-{
-	while (*name)
-		if (*entry++ != *name++)
-			return NULL;
-	return *entry == '=' ? entry + 1 : NULL;
-}
-
-static void copy_text(char *to, u64 size, const char *from)
-{
-	if (str_len(from) >= size)
-		give_up("the path is too long: ", from, "");
-	str_put(to, to + size, from);
-}
-
-/* What we say to ourselves; the program does not see it. */
-struct words {
-	const char *state, *trace;
-};
-
-static void take_words(char **env, struct words *w)
-{
-	char **to = env, **from, *rest;
-	const char *v;
-	u64 n;
-
-	for (from = env; *from; from++) {
-		v = value_of(*from, "UKL_INSTANCE");
-		if (v) {
-			copy_text(me.instance, sizeof(me.instance), v);
-			continue;
-		}
-		v = value_of(*from, "UKL_STATE");
-		if (v) {
-			w->state = v;
-			continue;
-		}
-		v = value_of(*from, "UKL_TRACE");
-		if (v) {
-			copy_text(me.trace, sizeof(me.trace), v);
-			continue;
-		}
-		v = value_of(*from, "UKL_REWRITE");
-		if (v) {
-			copy_text(me.rewrite, sizeof(me.rewrite), v);
-			continue;
-		}
-		v = value_of(*from, "LD_PRELOAD");
-		if (v && !me.shim[0]) {
-			rest = (char *)v;
-			while (*rest && *rest != ':' && *rest != ' ')
-				rest++;
-			n = rest - v;
-			if (n >= sizeof(me.shim))
-				give_up("the path is too long: ", v, "");
-			memcpy(me.shim, v, n);
-			if (!*rest)
-				continue;
-			/* The program's own, moved to where ours began. */
-			memcpy((char *)v, rest + 1, str_len(rest + 1) + 1);
-		}
-		*to++ = *from;
-	}
-	*to = NULL;
-}
-
-/* ------------------------------------------------------------------ */
-
-static void find_features(void)
-{
-	u64 aux[64];
-	long fd, n, i;
-
-	fd = RAW4(__NR_openat, AT_FDCWD, "/proc/self/auxv", O_RDONLY, 0);
-	if (fd < 0)
-		return;
-	n = RAW3(__NR_read, fd, aux, sizeof(aux)) / 16;
-	RAW1(__NR_close, fd);
-	for (i = 0; i < n; i++)
-		if (aux[2 * i] == AUX_HWCAP2)
-			me.fsgsbase = !!(aux[2 * i + 1] & HWCAP2_FSGSBASE);
-}
-
-static void why_not(long err)
-{
-	const char *why = err == -ENOENT || err == -ECONNREFUSED ?
-			  "nobody is there" :
-			  err == -EPERM ? "it is another user's" :
-			  err == -EPROTONOSUPPORT ?
-			  "it runs another version of ukl" :
-			  err == -EEXIST ?
-			  "the program uses the library kernel's addresses" :
-			  err == -EAGAIN ? "its tables are full" :
-			  err == -EOWNERDEAD ? "it has ended" :
-			  err == -ESRCH ? "its record of us is gone" :
-			  "it does not work";
-	char text[80], *end = text + sizeof(text);
-
-	str_put(str_put(text, end, ": "), end, why);
-	give_up("cannot attach to the instance in ", me.instance, text);
-}
-
-/* A fresh process of the instance. */
-static void attach(struct ctx *c)
-{
-	char path[300], *end = path + sizeof(path);
-	const u64 limit[2] = { MAX_FD, MAX_FD };
-	long err;
-
-	str_put(str_put(path, end, me.instance), end, "/control");
-	err = ukl_connect(path, &me.kernel);
-	if (!err) {
-		hide_files(&me.kernel);
-		open_shim();
-		me.uid = RAW0(__NR_geteuid);
-		me.gid = RAW0(__NR_getegid);
-		make_anchor();
-		err = ukl_attach(&me.kernel, &c->th);
-	}
-	if (err)
-		why_not(err);
-	/* The host's limit is the one that counts. */
-	LIB4(c, __NR_prlimit64, 0, 7, limit, 0);
-}
-
-/* The program that called exec was one of the instance's, and so are we. */
-static void attach_again(struct ctx *c, const char *word)
-{
-	struct state s = { 0 };
-	int fd = num_parse(word);
-	long err;
-
-	if (RAW4(__NR_pread64, fd, &s, sizeof(s), 0) != sizeof(s) ||
-	    s.magic != STATE_MAGIC)
-		give_up("the state that exec passed on is damaged", "", "");
-	RAW1(__NR_close, fd);
-	me.kernel = s.files;
-	me.anchor = s.anchor;
-	me.shim_fd = s.shim_fd;
-	me.uid = s.uid;
-	me.gid = s.gid;
-	s.shim[sizeof(s.shim) - 1] = 0;
-	copy_text(me.shim, sizeof(me.shim), s.shim);
-	keep_files_over_exec(false);
-	err = ukl_exec_attach(&me.kernel, s.id, &c->th);
-	if (err)
-		why_not(err);
-	files_from_kernel(c);
-}
-
 static void __attribute__((constructor))
 start(int argc, char **argv, char **given)
 {
 	char **env = find_environment(given);
-	struct words w = { 0 };
+	struct words w;
+	struct state s;
 	struct ctx *c;
 	u64 mask;
 
@@ -249,35 +32,7 @@ start(int argc, char **argv, char **given)
 	(void)argv;
 	if (!env)
 		give_up("the program has no environment", "", "");
-	take_words(env, &w);
-	if (!me.instance[0])
-		give_up("libukl-hijack.so is preloaded without an instance",
-			" (start programs with ukl-run)", "");
-	find_features();
-	mask = block_all();
-	c = ctx_new();
-	if (!c)
-		give_up("no memory", "", "");
-	if (me.fsgsbase)
-		__asm__ volatile("wrgsbase %0" : : "r"(c));
-	else
-		RAW2(__NR_arch_prctl, ARCH_SET_GS, c);
-	ctx_install(c);
-	c->sig = map_memory(sizeof(*c->sig));
-	c->files = files_new();
-	if (!c->sig || !c->files)
-		give_up("no memory", "", "");
-	c->sig->refs = 1;
-	install(SIGSEGV_);
-	install(SIGBUS_);
-	install(SIGSYS_);
-	c->sig->known = VIRTUAL_MASK;
-	if (w.state)
-		attach_again(c, w.state);
-	else
-		attach(c);
-	trace_start(c);
-	c->virt_mask = mask & VIRTUAL_MASK;
+	c = join(env, &w, &s, &mask);
 	arm();
 	c->in = 0;
 	set_mask(mask);

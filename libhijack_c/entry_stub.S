@@ -234,6 +234,39 @@ LABEL ukl_deliver_trap
 	ud2
 
 /*
+ * Where a process begins that executes us as a program; its stack is the
+ * program's to be.
+ */
+FUNC ukl_start
+	xor	%ebp, %ebp
+	mov	%rsp, %rdi
+	and	$-16, %rsp
+	call	loader_start
+	ud2
+
+/* loader_leave(sp, entry): to the program, as the host would have begun it. */
+FUNC loader_leave
+	mov	%rdi, %rsp
+	mov	%rsi, -8(%rsp)
+	movl	$0, %gs:CTX_IN
+	xor	%eax, %eax
+	xor	%ebx, %ebx
+	xor	%ecx, %ecx
+	xor	%edx, %edx
+	xor	%esi, %esi
+	xor	%edi, %edi
+	xor	%ebp, %ebp
+	xor	%r8d, %r8d
+	xor	%r9d, %r9d
+	xor	%r10d, %r10d
+	xor	%r11d, %r11d
+	xor	%r12d, %r12d
+	xor	%r13d, %r13d
+	xor	%r14d, %r14d
+	xor	%r15d, %r15d
+	jmp	*-8(%rsp)
+
+/*
  * long copy_user(to, from, n): 0, or -EFAULT when either side is not there;
  * the SIGSEGV handler knows the one instruction that may fault.
  */

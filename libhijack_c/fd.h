@@ -17,6 +17,7 @@ void files_from_kernel(struct ctx *c);
 void hide_files(struct ukl_files *kernel);
 void make_anchor(void);
 void open_shim(void);
+void hide_program(void);
 void keep_files_over_exec(bool keep);
 bool is_hidden(long fd);
 void set_kind(struct ctx *c, long fd, u8 kind);
@@ -68,6 +69,7 @@ long sys_epoll_pwait(struct ctx *c, struct regs *r);
 long sys_epoll_pwait2(struct ctx *c, struct regs *r);
 
 /* sys_path.c */
+bool path_of_own_exe(struct ctx *c, char *path);
 long sys_path1(struct ctx *c, struct regs *r);
 long sys_path2(struct ctx *c, struct regs *r);
 long sys_openat(struct ctx *c, struct regs *r);

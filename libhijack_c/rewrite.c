@@ -18,7 +18,14 @@
  *		xor %eax, %eax; syscall		(read with threads)
  *	mov 8(%rsp), %r9; syscall		(libc's syscall())
  *
- * All others go on to trap.  A process begins when it has trapped HOT times,
+ * Where none of them stands before the call, as in Go, the call itself becomes
+ * a two-byte jump, if the padding behind a function is near enough to hold a
+ * jump to the slot.  A call that is made again then jumps again.
+ *
+ * All others go on to trap.  Slots for text that is too far from ours, as that
+ * of programs with addresses of their own, lie in areas near them.
+ *
+ * A process begins when it has trapped HOT times,
  * since short-lived ones would pay more than they gain; UKL_REWRITE says "now"
  * or "off" instead, for tests and comparisons.
  */
@@ -38,19 +45,24 @@ struct slot {
 	u8 code[SLOT - 12];
 	u8 form;
 	u8 call;		/* offset in code[] where the site is reached */
-	u8 spare[2];
+	signed short pad;	/* form 4: from the site to the jump behind */
 };
 
 _Static_assert(sizeof(struct slot) == SLOT, "slot");
 
 extern struct slot slots[] __attribute__((visibility("hidden")));
-extern struct slot slots_end[] __attribute__((visibility("hidden")));
+
+#define AREAS		8
+#define AREA_SIZE	65536UL
+#define AREA_SLOTS	(AREA_SIZE / SLOT)
 
 static struct {
 	u64 traps;
 	u32 lock;
 	u32 off;		/* cannot be done here */
-	u32 used;		/* slots */
+	u32 areas;		/* beside the first, which is ours */
+	u32 pads;
+	struct { struct slot *at; u32 used; } area[AREAS];
 	u32 n;			/* ranges; read once */
 	struct { u64 from, to; } range[RANGES];
 } rw;
@@ -128,6 +140,23 @@ static bool near(u64 a, u64 b)
 	return d < 0x7ff00000L && d > -0x7ff00000L;
 }
 
+/* lea site + 2(%rip), %rcx; jmp ukl_entry; at @p, for the slot at @real. */
+static void finish(struct slot *s, struct slot *real, u8 *p)
+{
+	p = put_rel(p, real->code + (p - s->code), "\x48\x8d\x0d", 3,
+		    s->site + 2);
+	if (near((u64)ukl_entry, (u64)real)) {
+		put_rel(p, real->code + (p - s->code), "\xe9", 1,
+			(u64)ukl_entry);
+		return;
+	}
+	/* jmp *0(%rip), and the address. */
+	*p++ = 0xff;
+	*p++ = 0x25;
+	p = put32(p, 0);
+	*(u64 *)p = (u64)ukl_entry;
+}
+
 /*
  * Writes the slot's code for the call at @site, the bytes before which are
  * @b[0 … HEAD_MAX).  Returns how many of these it has copied, which is where
@@ -187,10 +216,8 @@ static int compose(struct slot *s, struct slot *real, u64 site, const u8 *b,
 		}
 	}
 	s->call = p - s->code;
-	/* lea site + 2(%rip), %rcx; jmp ukl_entry */
-	p = put_rel(p, REAL, "\x48\x8d\x0d", 3, site + 2);
-	p = put_rel(p, REAL, "\xe9", 1, (u64)ukl_entry);
 	s->site = site;
+	finish(s, real, p);
 	return head;
 #undef REAL
 }
@@ -204,17 +231,17 @@ static bool writable(u64 from, u64 to, bool yes)
 }
 
 /*
- * Five bytes at once.  Other threads may be executing them, so they must lie
- * in one cache line, which a locked exchange writes as one.
+ * @n bytes at once.  Other threads may be executing them, so they must lie in
+ * one cache line, which a locked exchange writes as one.
  */
-static bool patch(u64 at, const u8 *jump)
+static bool patch(u64 at, const u8 *code, u32 n)
 {
-	u64 word = at, old, new;
+	u64 word = at, old, new, part = 0, mask = (1UL << 8 * n) - 1;
 	bool done = false;
-	u32 shift;
+	u32 shift, i;
 
 	if (me.threads) {
-		if ((at & 63) > 64 - 5)
+		if ((at & 63) > 64 - n)
 			return false;
 		if ((at & 63) > 64 - 8)
 			word = (at & -64UL) + 56;
@@ -222,14 +249,121 @@ static bool patch(u64 at, const u8 *jump)
 	if (!writable(word, word + 8, true))
 		return false;
 	shift = (at - word) * 8;
+	for (i = 0; i < n; i++)
+		part |= (u64)code[i] << 8 * i;
 	do {
 		old = *(volatile u64 *)word;
-		new = old & ~(0xffffffffffUL << shift);
-		new |= ((u64)*(u32 *)jump | (u64)jump[4] << 32) << shift;
+		new = (old & ~(mask << shift)) | part << shift;
 		done = __sync_bool_compare_and_swap((u64 *)word, old, new);
 	} while (!done);
 	writable(word, word + 8, false);
 	return true;
+}
+
+/* Somewhere near @site, but not where its heap or stack grows. */
+static struct slot *map_area(u64 site)
+{
+	const long gap = 1L << 30, step = 1L << 26;
+	u64 base = site & -AREA_SIZE, at;
+	long p, i;
+
+	for (i = 0; i < 12; i++) {
+		at = base - gap - i * step;
+		if (base < 2UL * gap)
+			at = base + gap + i * step;
+		p = RAW6(__NR_mmap, at, AREA_SIZE, PROT_READ | PROT_EXEC,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE,
+			 -1, 0);
+		if (p == (long)at)
+			return (struct slot *)p;
+		if (!is_err(p))
+			RAW2(__NR_munmap, p, AREA_SIZE);
+	}
+	return NULL;
+}
+
+/* A free slot that a jump at @site reaches, and its area; NULL: none. */
+static struct slot *find_slot(u64 site, u32 *area)
+{
+	u32 i;
+
+	if (!rw.area[0].at)
+		rw.area[0].at = slots;
+	for (i = 0; i <= rw.areas; i++)
+		if (near(site, (u64)rw.area[i].at) &&
+		    rw.area[i].used < AREA_SLOTS)
+			goto found;
+	if (i == AREAS)
+		return NULL;
+	rw.area[i].at = map_area(site);
+	if (!rw.area[i].at)
+		return NULL;
+	/* Handlers look through as many. */
+	__atomic_store_n(&rw.areas, i, __ATOMIC_RELEASE);
+found:
+	*area = i;
+	return &rw.area[i].at[rw.area[i].used];
+}
+
+#define PAD_MIN		5
+#define REACH		120
+
+/*
+ * Padding that no code runs into: behind a return, up to a boundary of 16
+ * bytes.  Its distance from @site, or 0.
+ */
+static long find_pad(u64 site)
+{
+	u8 text[2 * REACH];
+	long from = -REACH, at, n;
+
+	while (from < 0 && !in_range(site + from, site + REACH))
+		from += 8;
+	if (!in_range(site + from, site + REACH) ||
+	    copy_user(text + REACH + from, (void *)(site + from),
+		      REACH - from))
+		return 0;
+	for (at = from + 1; at < REACH; at++) {
+		if (text[REACH + at] != 0xcc ||
+		    text[REACH + at - 1] != 0xc3)
+			continue;
+		for (n = 1; at + n < REACH && text[REACH + at + n] == 0xcc;
+		     n++)
+			;
+		if (n >= PAD_MIN && at + n < REACH &&
+		    ((site + at + n) & 15) == 0)
+			return at;
+	}
+	return 0;
+}
+
+/* The call at @site becomes a jump to a jump to @s; see above. */
+static bool by_padding(struct slot *made, struct slot *s, u64 site)
+{
+	u8 far[5] = { 0xe9 }, short_[2] = { 0xeb };
+	long pad = find_pad(site);
+	u64 at = site + pad;
+
+	if (!pad)
+		return false;
+	made->site = site;
+	made->form = 4;
+	made->call = 0;
+	made->pad = pad;
+	finish(made, s, made->code);
+	if (!writable((u64)s, (u64)(s + 1), true))
+		return false;
+	memcpy(s, made, sizeof(*s));
+	writable((u64)s, (u64)(s + 1), false);
+	/* Nobody is there yet. */
+	put32(far + 1, (u64)s->code - (at + 5));
+	if (!writable(at, at + 5, true))
+		return false;
+	memcpy((void *)at, far, sizeof(far));
+	writable(at, at + 5, false);
+	rw.pads++;
+	short_[1] = pad - 2;
+	return patch(site, short_, sizeof(short_));
 }
 
 /* In the handler of the trap at @site (of the call itself). */
@@ -237,6 +371,7 @@ void rewrite(u64 site, u64 nr)
 {
 	struct slot made = { 0 }, *s;
 	u8 bytes[HEAD_MAX], jump[5] = { 0xe9 };
+	u32 area;
 	int head;
 
 	if (rw.off || (++rw.traps < HOT && me.rewrite[0] != 'n'))
@@ -251,26 +386,28 @@ void rewrite(u64 site, u64 nr)
 		find_ranges();
 		rw.off = !rw.n;
 	}
-	s = &slots[rw.used];
-	if (s >= slots_end)
-		rw.off = 1;
-	if (rw.off || !near(site, (u64)s) ||
-	    !in_range(site - HEAD_MAX, site + 2 + 8) ||
+	if (rw.off || !in_range(site - HEAD_MAX, site + 2 + 8) ||
 	    copy_user(bytes, (void *)(site - HEAD_MAX), HEAD_MAX))
 		goto out;
-	head = compose(&made, s, site, bytes, nr);
-	if (!head)
+	s = find_slot(site, &area);
+	if (!s)
 		goto out;
+	head = compose(&made, s, site, bytes, nr);
+	if (!head) {
+		if (by_padding(&made, s, site))
+			rw.area[area].used++;
+		goto out;
+	}
 	if (!writable((u64)s, (u64)(s + 1), true)) {
 		rw.off = 1;
 		goto out;
 	}
 	memcpy(s, &made, sizeof(*s));
 	writable((u64)s, (u64)(s + 1), false);
-	rw.used++;
+	rw.area[area].used++;
 	put32(jump + 1, (u64)s->code - (site - head + 5));
-	if (!patch(site - head, jump))
-		rw.used--;
+	if (!patch(site - head, jump, sizeof(jump)))
+		rw.area[area].used--;
 out:
 	__atomic_store_n(&rw.lock, 0, __ATOMIC_RELEASE);
 }
@@ -281,14 +418,33 @@ void rewrite_after_fork(void)
 	rw.lock = 0;
 }
 
-/* The program's own address for @ip, if that is in a slot. */
+/* The site whose jump in the padding is at @ip. */
+static u64 pad_to_site(u64 ip)
+{
+	const struct slot *s;
+	u32 i, k;
+
+	for (i = 0; i <= rw.areas; i++)
+		for (k = 0; k < rw.area[i].used; k++) {
+			s = &rw.area[i].at[k];
+			if (s->form == 4 && s->site + s->pad == ip)
+				return s->site;
+		}
+	return ip;
+}
+
+/* The program's own address for @ip, if that is in a slot of ours. */
 u64 slot_to_site(u64 ip)
 {
+	u32 i, areas = __atomic_load_n(&rw.areas, __ATOMIC_ACQUIRE);
 	struct slot *s;
 	u64 at;
 
-	if (ip < (u64)slots || ip >= (u64)slots_end)
-		return ip;
+	for (i = 0; i <= areas; i++)
+		if (ip - (u64)rw.area[i].at < AREA_SIZE)
+			break;
+	if (i > areas || !rw.area[i].at)
+		return rw.pads ? pad_to_site(ip) : ip;
 	s = (struct slot *)(ip & -(u64)SLOT);
 	at = ip - (u64)s->code;
 	if (at >= s->call)

@@ -9,6 +9,7 @@
 #ifndef UKL_SHIM_H
 #define UKL_SHIM_H
 
+#include <elf.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -65,6 +66,7 @@ struct sighand {
 #define K_HIDDEN	3	/* ours */
 
 #define MAX_FD		(1 << 20)
+#define MAX_AUXV	64	/* the host's has some 25 */
 
 struct files {
 	u32 refs;
@@ -80,6 +82,16 @@ struct stack_t_ {
 };
 
 #define IO_SIZE		(256 * 1024UL)
+
+struct raw_info {
+	int signo, error, code, pad;
+	u64 addr;
+	int nr;
+	u32 arch;
+	char rest[96];
+};
+
+struct filter;
 
 /* ctx.state */
 #define CTX_FREE	0
@@ -116,11 +128,17 @@ struct ctx {
 	u64 site;		/* restart address; 0: rcx - 2 */
 	void *scratch;		/* exec's, freed by a vfork parent */
 	u64 scratch_size;
+	void *arguments;	/* the same */
+	u64 arguments_size;
 	u64 ticks;
 	void *io;		/* IO_SIZE bytes, once needed */
 	u32 tid;
 	u32 traps;
 	u32 lib_used;		/* the library kernel was asked */
+	u32 confined;		/* SECCOMP_MODE_… */
+	struct filter *filter;	/* the newest */
+	struct raw_info sys_info; /* of the SIGSYS that one wants … */
+	u32 sys_info_set;	/* … if set */
 };
 
 _Static_assert(offsetof(struct ctx, in) == CTX_IN, "layout");
@@ -143,6 +161,8 @@ struct process {
 	char shim[512];			/* our own path, for LD_PRELOAD */
 	char trace[256];		/* what UKL_TRACE said */
 	char rewrite[8];		/* UKL_REWRITE: now, off, or nothing */
+	char via[8];			/* UKL_VIA: loader, or nothing */
+	int exe_fd;			/* the program's file, if loaded by us */
 	u8 *ep_shared;			/* see sys_epoll.c */
 	u32 threads;			/* that the process has */
 };
@@ -255,9 +275,20 @@ void rewrite(u64 site, u64 nr);
 void rewrite_after_fork(void);
 u64 slot_to_site(u64 ip);
 
-/* entry_preload.c */
+/* attach.c */
+struct words {
+	const char *state;	/* UKL_STATE */
+	const char *program;	/* UKL_PROGRAM: what to load, as it was named */
+	const char *image;	/* UKL_IMAGE: where it is, if elsewhere */
+};
+struct state;
 struct ctx *ctx_new(void);
 void ctx_install(struct ctx *c);
+struct ctx *join(char **env, struct words *w, struct state *s, u64 *mask);
+
+/* entry_loader.c */
+extern u64 loaded_auxv[2 * MAX_AUXV];
+extern u64 loaded_auxv_size;
 
 /* sys_signal.c */
 #define SIG_BIT(n)	(1UL << ((n) - 1))
@@ -298,11 +329,30 @@ long sys_arch_prctl(struct ctx *c, struct regs *r);
 long sys_unshare(struct ctx *c, struct regs *r);
 long sys_prctl(struct ctx *c, struct regs *r);
 
+/* sys_seccomp.c */
+bool seccomp_allows(struct ctx *c, struct regs *r);
+long sys_seccomp(struct ctx *c, struct regs *r);
+long prctl_seccomp(struct ctx *c, struct regs *r);
+void filters_write(struct ctx *c, int fd);
+void filters_read(struct ctx *c, int fd, u64 at);
+
 /* sys_exec.c */
 long sys_execve(struct ctx *c, struct regs *r);
 long sys_execveat(struct ctx *c, struct regs *r);
 
-/* The kernel host's end of an exec: what the new program finds. */
+/* program.c: what a program's file says. */
+struct program {
+	int fd;
+	Elf64_Ehdr eh;
+	Elf64_Phdr *ph;		/* eh.e_phnum of them, in a mapping */
+	char interp[4096];	/* empty: none */
+};
+long program_read(struct program *p, int fd);
+void program_drop(struct program *p);
+long program_open_interp(struct program *p, struct program *interp);
+bool program_wants_loader(struct program *p);
+
+/* What exec passes on: what the new program finds. */
 #define STATE_MAGIC	0x31304c4b55UL
 struct state {
 	u64 magic;
@@ -312,6 +362,8 @@ struct state {
 	long uid, gid;
 	struct ukl_files files;
 	char shim[512];
+	int program;		/* for the loader door; 0: none */
+	char name[16];		/* the thread's, if not as the path ends */
 };
 
 #pragma GCC visibility pop

@@ -8,14 +8,6 @@
 
 #include "shim.h"
 
-struct raw_info {
-	int signo, error, code, pad;
-	u64 addr;
-	int nr;
-	u32 arch;
-	char rest[96];
-};
-
 _Static_assert(sizeof(struct raw_info) == 128, "siginfo");
 
 struct raw_context {

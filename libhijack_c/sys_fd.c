@@ -120,6 +120,8 @@ static void mark_hidden(void)
 	set_kind(c, me.kernel.image, K_HIDDEN);
 	set_kind(c, me.anchor, K_HIDDEN);
 	set_kind(c, me.shim_fd, K_HIDDEN);
+	if (me.exe_fd)
+		set_kind(c, me.exe_fd, K_HIDDEN);
 	for (i = 0; i < UKL_MAX_FDS; i++)
 		if (me.kernel.fd[i] >= 0)
 			set_kind(c, me.kernel.fd[i], K_HIDDEN);
@@ -173,6 +175,18 @@ void make_anchor(void)
 	mark_hidden();
 }
 
+/* The file of the program that we load: /proc/self/exe leads there. */
+void hide_program(void)
+{
+	struct rlimit old;
+	long from = hidden_begin(&old);
+
+	set_kind(self(), me.exe_fd, K_HOST);
+	hide(&me.exe_fd, from);
+	RAW4(__NR_prlimit64, 0, RLIMIT_NOFILE, &old, 0);
+	mark_hidden();
+}
+
 /* exec() takes them along, and the new program has them hidden again. */
 void keep_files_over_exec(bool keep)
 {
@@ -182,6 +196,8 @@ void keep_files_over_exec(bool keep)
 	RAW3(__NR_fcntl, me.kernel.image, F_SETFD, flag);
 	RAW3(__NR_fcntl, me.anchor, F_SETFD, flag);
 	RAW3(__NR_fcntl, me.shim_fd, F_SETFD, flag);
+	if (!keep && me.exe_fd)
+		RAW3(__NR_fcntl, me.exe_fd, F_SETFD, flag);
 	for (i = 0; i < UKL_MAX_FDS; i++)
 		if (me.kernel.fd[i] >= 0)
 			RAW3(__NR_fcntl, me.kernel.fd[i], F_SETFD, flag);

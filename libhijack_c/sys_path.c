@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/memfd.h>
 #include <sys/utsname.h>
 
 #define PATH_SIZE	4096
@@ -45,6 +46,7 @@ enum where {
 	ON_HOST,
 	IN_KERNEL,		/* *path is what to ask for */
 	IN_INSTANCE,		/* a file of the host: *path */
+	OWN_AUXV,		/* what we have told the program that we loaded */
 };
 
 /* The number that a path in /proc/self/fd or /dev/fd names; -1. */
@@ -72,6 +74,19 @@ static bool through_fd(struct ctx *c, const char *p, char *buf)
 		return false;
 	num_put(str_put(buf, buf + PATH_SIZE, "/proc/self/fd/"),
 		buf + PATH_SIZE, fd);
+	return true;
+}
+
+/*
+ * What a program that we have loaded calls its executable is ours on the
+ * host: the descriptor of its file stands for it.
+ */
+static bool through_exe(const char *p, char *buf)
+{
+	if (!p || *p || !me.exe_fd)
+		return false;
+	num_put(str_put(buf, buf + PATH_SIZE, "/proc/self/fd/"),
+		buf + PATH_SIZE, me.exe_fd);
 	return true;
 }
 
@@ -106,6 +121,11 @@ static enum where look(struct ctx *c, char *path, char *buf)
 		p = own_proc(c, p);
 		if (p && through_fd(c, component(p, "fd"), buf))
 			return IN_KERNEL;
+		if (p && through_exe(component(p, "exe"), buf))
+			return IN_INSTANCE;
+		q = p && me.exe_fd ? component(p, "auxv") : NULL;
+		if (q && !*q)
+			return OWN_AUXV;
 		q = p ? component(p, "ns") : NULL;
 		q = q ? component(q, "net") : NULL;
 		if (q) {
@@ -172,6 +192,21 @@ static enum where look_user(struct ctx *c, u64 user, char *path, char *buf)
 	return look(c, path, buf);
 }
 
+/* For exec: replaces @path, of PATH_SIZE bytes, if it is that of our own. */
+bool path_of_own_exe(struct ctx *c, char *path)
+{
+	char buf[PATH_SIZE];
+	const char *p = me.exe_fd ? component(path, "proc") : NULL;
+
+	if (!p || path[0] != '/')
+		return false;
+	p = own_proc(c, p);
+	if (!p || !through_exe(component(p, "exe"), buf))
+		return false;
+	str_put(path, path + PATH_SIZE, buf);
+	return true;
+}
+
 /* stat, lstat, access, readlink, statfs: the path comes first. */
 long sys_path1(struct ctx *c, struct regs *r)
 {
@@ -218,6 +253,18 @@ long sys_path2(struct ctx *c, struct regs *r)
 	return pass(c, r);
 }
 
+/* The host's file of that name is about us. */
+static long open_auxv(u64 flags)
+{
+	long fd = RAW2(__NR_memfd_create, "auxv",
+		       flags & O_CLOEXEC ? MFD_CLOEXEC : 0);
+
+	if (is_err(fd))
+		return fd;
+	RAW4(__NR_pwrite64, fd, loaded_auxv, loaded_auxv_size, 0);
+	return fd;
+}
+
 static long open_path(struct ctx *c, struct regs *r, int dir, u64 user,
 		      u64 flags)
 {
@@ -238,6 +285,8 @@ static long open_path(struct ctx *c, struct regs *r, int dir, u64 user,
 		else
 			q.rsi = (u64)buf;
 		return pass(c, &q);
+	case OWN_AUXV:
+		return open_auxv(flags);
 	default:
 		break;
 	}

@@ -9,6 +9,7 @@
  */
 #include "fd.h"
 
+#include <linux/prctl.h>
 #include <linux/sched.h>
 
 #define ARCH_SET_GS	0x1001
@@ -47,6 +48,8 @@ static void drop_child(struct ctx *child, bool sig, bool files)
 		unmap_memory(child->io, IO_SIZE);
 	if (child->scratch)
 		unmap_memory(child->scratch, child->scratch_size);
+	if (child->arguments)
+		unmap_memory(child->arguments, child->arguments_size);
 	__atomic_store_n(&child->state, CTX_FREE, __ATOMIC_RELEASE);
 }
 
@@ -64,6 +67,8 @@ static struct ctx *make_child(struct ctx *c, u64 flags, u64 sp)
 	if (sp)
 		child->r.rsp = sp;
 	child->virt_mask = c->virt_mask;
+	child->confined = c->confined;
+	child->filter = c->filter;
 	child->nr = c->nr;
 	child->vfork_child = !!(flags & CLONE_VFORK);
 	child->new_process = !(flags & CLONE_THREAD);
@@ -300,6 +305,8 @@ long sys_prctl(struct ctx *c, struct regs *r)
 {
 	if (r->rdi == PR_SET_SYSCALL_USER_DISPATCH)
 		return -EINVAL;
+	if (r->rdi == PR_GET_SECCOMP || r->rdi == PR_SET_SECCOMP)
+		return prctl_seccomp(c, r);
 	return pass(c, r);
 }
 

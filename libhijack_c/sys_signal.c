@@ -17,8 +17,6 @@
 #include "shim.h"
 #include "signal_frame.h"
 
-extern char slots[] __attribute__((visibility("hidden")));
-
 #define SIG_DFL_	0
 #define SIG_IGN_	1
 #define SA_NOCLDSTOP_	1UL
@@ -147,6 +145,12 @@ void deliver(struct ctx *c, struct raw_context *uc)
 		held &= ~SIG_BIT(sig);
 		RAW3(__NR_tgkill, RAW0(__NR_getpid), c->tid, sig);
 	}
+	if (c->sys_info_set) {
+		/* To oneself it may look as if from the kernel. */
+		c->sys_info_set = 0;
+		RAW4(__NR_rt_tgsigqueueinfo, RAW0(__NR_getpid), c->tid,
+		     SIGSYS_, &c->sys_info);
+	}
 }
 
 /* Does the handler that comes first want interrupted calls made again? */
@@ -218,7 +222,7 @@ static void to_program(struct ctx *c, int sig, struct raw_info *info,
 	    (fault && (c->virt_mask & SIG_BIT(sig)))) {
 		/* The default action; a fault happens again by itself. */
 		reset(sig);
-		if (!fault)
+		if (!fault || sig == SIGSYS_)
 			RAW3(__NR_tgkill, RAW0(__NR_getpid), c->tid, sig);
 		return;
 	}
@@ -263,10 +267,10 @@ void on_signal(int sig, void *info_, void *context)
 		if (uc->ip == (u64)ukl_entry) {
 			/* Caught, but not yet in: not yet made. */
 			uc->ip = uc->cx - 2;
-		} else if (uc->ip - (u64)slots < 65536) {
-			uc->ip = slot_to_site(uc->ip);
 		} else if (within(uc->ip, ukl_leave, ukl_leave_end)) {
 			c->in = 1;
+		} else {
+			uc->ip = slot_to_site(uc->ip);
 		}
 	}
 	if (!c->in) {

@@ -29,7 +29,8 @@ RUN_ERRORS: list[tuple[list[str], int, str]] = [
     (
         ["--via", "magic", "true"],
         125,
-        f"Invalid value for '--via': 'magic' is not one of 'auto', 'preload' ({RUN})",
+        "Invalid value for '--via': 'magic' is not one of 'auto', 'preload', "
+        f"'loader' ({RUN})",
     ),
     (
         ["-n", "a b", "true"],

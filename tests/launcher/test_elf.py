@@ -87,16 +87,43 @@ def test_static_programs(
     path = compiled(tmp_path, *options)
     assert elf.read_facts(path).kind == kind
     verdict = check(path, standin, memory)
+    shape = "static-PIE" if kind == "static-pie" else "static"
+    assert verdict == elf.Verdict(
+        "loader",
+        f"a {shape} program",
+        "",
+        path,
+        str(path),
+        (str(path), "arg"),
+        shape,
+        str(standin),
+        (("UKL_PROGRAM", str(path)),),
+    )
+    assert verdict.door_and_why == f"loader ({shape})"
+    verdict = check(path, standin, memory, via="preload")
     assert verdict.door == ""
     assert verdict.reason == (
-        f"{path} is statically linked, and only a dynamic loader loads the shim"
+        f"{path} is statically linked, and only a dynamic loader preloads the shim"
     )
     assert "--allow-host" in verdict.mend
-    # Nothing can be done about it.
-    assert check(path, standin, memory, via="preload").door == ""
     with pytest.raises(elf.CannotRunError) as caught:
         verdict.must_be_open()
     assert caught.value.status == 126
+
+
+def test_the_loader_door_is_asked_for(
+    tmp_path: Path, standin: Path, memory: elf.Memory
+) -> None:
+    path = compiled(tmp_path)
+    verdict = check(path, standin, memory, via="loader")
+    assert (verdict.door, verdict.why) == ("loader", "--via")
+    assert verdict.words == (("UKL_PROGRAM", str(path)), ("UKL_VIA", "loader"))
+    # It must be possible to execute the shim.
+    shim = shutil.copy(standin, tmp_path / "shim.so")
+    shim.chmod(0o644)
+    verdict = check(path, shim, memory, via="loader")
+    assert (verdict.door, verdict.mend) == ("", f"chmod +x {shim}")
+    assert check(path, shim, memory).door == "preload"
 
 
 def test_a_go_program(tmp_path: Path, standin: Path, memory: elf.Memory) -> None:
@@ -108,7 +135,9 @@ def test_a_go_program(tmp_path: Path, standin: Path, memory: elf.Memory) -> None
     path = compiled(tmp_path, "-static", source=f"asm({_c_string(note)});\n{MAIN}")
     facts = elf.read_facts(path)
     assert facts.go
-    assert check(path, standin, memory).reason.startswith(
+    verdict = check(path, standin, memory)
+    assert (verdict.door, verdict.reason) == ("loader", "a static Go program")
+    assert check(path, standin, memory, via="preload").reason.startswith(
         f"{path} is a Go program and statically linked"
     )
 
@@ -121,14 +150,14 @@ def _c_string(text: str) -> str:
 def test_address_sanitizer(tmp_path: Path, standin: Path, memory: elf.Memory) -> None:
     path = compiled(tmp_path, "-fsanitize=address")
     verdict = check(path, standin, memory)
-    assert verdict.door == ""
+    assert verdict.door == "loader"
     assert "AddressSanitizer" in verdict.reason
     assert check(path, standin, memory, via="preload").door == "preload"
 
 
 def test_thread_sanitizer(tmp_path: Path, standin: Path, memory: elf.Memory) -> None:
     path = compiled(tmp_path, "-fsanitize=thread")
-    for via in ("auto", "preload"):
+    for via in ("auto", "preload", "loader"):
         verdict = check(path, standin, memory, via)
         assert verdict.door == ""
         assert "ThreadSanitizer" in verdict.reason
@@ -177,11 +206,21 @@ def test_loaders(tmp_path: Path, standin: Path, memory: elf.Memory) -> None:
             f"ukl: {path} cannot start: its loader /lib/ld-musl-x86_64.so.1 is not "
             "there (install musl)"
         )
-    path = compiled(tmp_path, "-Wl,--dynamic-linker=/opt/strange/loader.so")
+    strange = tmp_path / "loader.so"
+    path = compiled(tmp_path, f"-Wl,--dynamic-linker={strange}")
+    with pytest.raises(elf.NotFoundError):
+        check(path, standin, memory)
+    strange.symlink_to("/lib64/ld-linux-x86-64.so.2")
     verdict = check(path, standin, memory)
-    assert verdict.reason == (
-        f"{path} has a loader that ukl does not know, /opt/strange/loader.so"
-    )
+    assert (verdict.door, verdict.why) == ("loader", "no known libc")
+    assert verdict.reason == f"a program without a libc that ukl knows, of {strange}"
+    # Go makes such programs: position-independent, and of no library.
+    alone = compiled(tmp_path, "-nostdlib", "-pie", source="void _start(void) {}\n")
+    assert (elf.read_facts(alone).kind, elf.read_facts(alone).libc) == ("dynamic", "")
+    assert check(alone, standin, memory).door == "loader"
+    # A loader is a program, too.
+    verdict = check("/lib64/ld-linux-x86-64.so.2", standin, memory)
+    assert (verdict.door, verdict.why) == ("loader", "static-PIE")
 
 
 def test_not_programs(tmp_path: Path, standin: Path, memory: elf.Memory) -> None:
@@ -226,15 +265,27 @@ def test_a_script_of_a_static_program(
     static = compiled(tmp_path, "-static")
     (tmp_path / "bin").mkdir()
     shutil.copy(static, tmp_path / "bin" / "interp")
-    one = script(tmp_path / "one", f"#!{static}\n")
+    one = script(tmp_path / "one", f"#!{static} a  b \n")
     two = script(tmp_path / "two", f"#!{one}\n")
     three = script(tmp_path / "three", "#!/usr/bin/env interp\n")
     environment = {"PATH": f"{tmp_path}/bin:/bin"}
-    for path, program in ((one, static), (two, static), (three, None)):
-        verdict = elf.check([str(path)], environment, standin, memory=memory)
-        assert verdict.door == "", path
-        assert verdict.program == (program or tmp_path / "bin" / "interp")
-        assert verdict.run == str(path)
+
+    def look(path: Path) -> elf.Verdict:
+        return elf.check([str(path), "x"], environment, standin, memory=memory)
+
+    # As the host would begin the interpreter; that knows the script by its name.
+    for path, argv in (
+        (one, (str(static), "a  b", str(one), "x")),
+        (two, (str(static), "a  b", str(one), str(two), "x")),
+    ):
+        verdict = look(path)
+        assert (verdict.door, verdict.program, verdict.argv) == ("loader", static, argv)
+        assert verdict.words == (
+            ("UKL_PROGRAM", str(path)),
+            ("UKL_IMAGE", str(static)),
+        )
+    # env comes by its own door, and executes the other.
+    assert (look(three).door, look(three).argv) == ("preload", (str(three), "x"))
 
 
 def test_nesting_ends_where_the_kernels_does(
@@ -325,12 +376,11 @@ def test_file_capabilities(public: Path, standin: Path, memory: elf.Memory) -> N
     # Root gains nothing by it.
     assert check(path, shim, memory).argv == (str(path), "arg")
     door, reason, _, *argv = verdict_of_another_user(path, shim).split("|")
-    assert door == "preload"
-    assert "capabilities about the network only (cap_net_raw)" in reason
-    # Its loader starts it, without them.
-    loader = elf.read_facts(path).loader
-    assert argv == [loader, "--argv0", str(path), str(path), "x"]
-    assert subprocess.run(argv, check=False).returncode == 0
+    assert (door, reason, argv) == (
+        "loader",
+        "a program with capabilities about the network only (cap_net_raw)",
+        [str(path), "x"],
+    )
     os.setxattr(path, "security.capability", vfs_capabilities(NET_RAW, SYS_ADMIN))
     door, reason, *_ = verdict_of_another_user(path, shim).split("|")
     assert (door, reason) == (
@@ -398,13 +448,13 @@ def test_what_is_remembered(tmp_path: Path, standin: Path, memory: elf.Memory) -
     # Another program in its place is another program.
     (tmp_path / "x").mkdir()
     compiled(tmp_path / "x", "-static").rename(path)
-    assert look() == "True False"
-    assert look() == "False False"
-    assert check(path, standin, memory).door == ""
+    assert look() == "loader True False"
+    assert look() == "loader False False"
+    assert check(path, standin, memory).door == "loader"
     # What is unreadable is forgotten.
     for kept in (tmp_path / "programs").iterdir():
         kept.write_text("{")
-    assert check(path, standin, memory).door == ""
+    assert check(path, standin, memory).door == "loader"
 
 
 def test_a_cache_that_cannot_be_written(tmp_path: Path, standin: Path) -> None:

@@ -134,10 +134,41 @@ def test_stock_tools_join(whole: Desk) -> None:
     whole.settle()
 
 
-def test_a_static_program_of_a_script_is_refused_by_name(whole: Desk) -> None:
+def test_a_static_program_is_loaded(whole: Desk) -> None:
     done = do(whole, "ukl-run", "-p", "net.yaml", "/sbin/ldconfig", "-p")
+    assert (done.status, done.err) == (0, "")
+    assert "ld-linux-x86-64.so.2" in done.out
+    done = do(whole, "ukl-run", "--via", "preload", "/sbin/ldconfig", "-p")
     assert done.status == 126
     assert done.err.startswith("ukl: /sbin/ldconfig is statically linked")
+
+
+def test_both_doors_are_shown(whole: Desk) -> None:
+    line = ("ip", "-o", "addr", "show", "eth0")
+    for extra in ((), ("--via", "loader")):
+        done = do(whole, "ukl-run", *extra, "-p", "net.yaml", *line)
+        assert (done.status, done.err) == (0, "")
+        assert "10.1.1.2" in done.out
+    done = do(whole, "ukl-run", "--dry-run", "--via", "loader", "true")
+    assert "door         loader: a dynamic program, and --via loader\n" in done.out
+    script = f"{ROOT}/ukl ps"
+    done = do(whole, "ukl-run", "--via", "loader", "-n", "shown", "sh", "-c", script)
+    assert (done.status, done.err) == (0, "")
+    assert " loader (--via) " in done.out
+
+
+def test_trap_only(whole: Desk) -> None:
+    """The code of a program that calls often stays what it was."""
+    code = (
+        "import os\nfor i in range(2000): os.getppid()\n"
+        "import ctypes; f = ctypes.CDLL(None).getppid\n"
+        "print(ctypes.string_at(ctypes.cast(f, ctypes.c_void_p).value, 1) == b'\\xe9')"
+    )
+    for via in ("preload", "loader"):
+        line = ("ukl-run", "--via", via, "-p", "net.yaml")
+        for extra, rewritten in (((), "True"), (("--trap-only",), "False")):
+            done = do(whole, *line, *extra, "/usr/bin/python3", "-c", code)
+            assert (done.status, done.out.strip()) == (0, rewritten), done.err
 
 
 def test_warm_start_is_quick(whole: Desk) -> None:

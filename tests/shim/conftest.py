@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
-from inside import HERE, SHIM, Inside
+from inside import HERE, SHIM, Inside, need
 
 from hijack.instance import Instance
 
@@ -22,19 +22,32 @@ def shim() -> Path:
     return path
 
 
+# musl's own come first.
+LINUX_HEADERS = ["-idirafter", "/usr/include"]
+LINUX_HEADERS += ["-idirafter", "/usr/include/x86_64-linux-gnu"]
+BUILDS = {
+    "dynamic": ["gcc"],
+    "static": ["gcc", "-static"],
+    "static-pie": ["gcc", "-static-pie"],
+    "musl": ["musl-gcc", *LINUX_HEADERS],
+    "musl-static": ["musl-gcc", "-static", *LINUX_HEADERS],
+    "asan": ["gcc", "-fsanitize=address"],
+}
+
+
 @pytest.fixture(scope="session")
-def compiled(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Callable[[str], Path]:
-    """Compiles ``tests/shim/NAME.c``, once a session."""
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Compiles ``tests/shim/NAME.c``, once a session, in one of ``BUILDS``."""
     where = tmp_path_factory.mktemp("shim-programs")
 
-    def build(name: str) -> Path:
-        target = where / name
+    def build(name: str, how: str = "dynamic") -> Path:
+        target = where / how / name
         if not target.exists():
-            line = ["gcc", "-O1", "-Wall", "-D_GNU_SOURCE", "-pthread"]
+            target.parent.mkdir(exist_ok=True)
+            line = [*BUILDS[how], "-O1", "-Wall", "-D_GNU_SOURCE", "-pthread"]
             line += ["-Wno-unused-result", "-Wno-infinite-recursion", "-w"]
             line += [f"-o{target}", str(HERE / f"{name}.c")]
+            need(BUILDS[how][0])
             subprocess.run(line, check=True)
         return target
 

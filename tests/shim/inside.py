@@ -21,20 +21,35 @@ ALONE_UP = 'ip link set lo up && exec "$@"'
 
 
 class Inside:
-    """Runs programs in one instance, through the preloaded shim."""
+    """Runs programs in one instance, by one of the shim's doors."""
 
-    def __init__(self, instance: Instance, shim: Path) -> None:
+    def __init__(self, instance: Instance, shim: Path, *, loader: bool = False) -> None:
+        """With ``loader`` everything goes by the loader door, what is executed too."""
         self.instance = instance
         self.shim = shim
+        self.loader = loader
 
-    def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-        """The environment that makes a program one of the instance's."""
+    def environment(
+        self, extra: Mapping[str, str] | None = None, program: str = ""
+    ) -> dict[str, str]:
+        """The environment that makes a program one of the instance's.
+
+        With ``program`` by the loader door, otherwise by preloading.
+        """
         given = {k: v for k, v in os.environ.items() if not k.startswith("LD_")}
-        given |= {
-            "LD_PRELOAD": str(self.shim),
-            "UKL_INSTANCE": str(self.instance.directory),
-        }
-        return given | dict(extra or {})
+        given["UKL_INSTANCE"] = str(self.instance.directory)
+        if self.loader:
+            given["UKL_VIA"] = "loader"
+        if program:
+            given["UKL_PROGRAM"] = program
+        else:
+            given["LD_PRELOAD"] = str(self.shim)
+        given |= dict(extra or {})
+        # What the shim takes away are pairs, see fill_gap() in attach.c.
+        ours = [name for name in given if name.startswith("UKL_")]
+        if not program and len(ours) % 2 == 0:
+            given["UKL_PAD"] = ""
+        return given
 
     def run(
         self,
@@ -42,11 +57,19 @@ class Inside:
         seconds: float = SECONDS,
         extra: Mapping[str, str] | None = None,
         given: str = "",
+        loader: bool = False,
     ) -> subprocess.CompletedProcess[str]:
-        """Runs a command to its end; it is killed after ``seconds``."""
+        """Runs a command to its end; it is killed after ``seconds``.
+
+        ``loader``: by the loader door, where the preload door is the default.
+        """
+        words = [str(word) for word in line]
+        loader = loader or self.loader
+        program = (shutil.which(words[0]) or words[0]) if loader else ""
         return subprocess.run(
-            [str(word) for word in line],
-            env=self.environment(extra),
+            words,
+            executable=self.shim if loader else None,
+            env=self.environment(extra, program),
             input=given,
             capture_output=True,
             text=True,
@@ -55,12 +78,18 @@ class Inside:
             errors="replace",
         )
 
-    def start(self, *line: object, log: Path) -> subprocess.Popen[bytes]:
+    def start(
+        self, *line: object, log: Path, loader: bool = False
+    ) -> subprocess.Popen[bytes]:
         """Starts a server; its output goes to ``log``."""
+        words = [str(word) for word in line]
+        loader = loader or self.loader
+        program = (shutil.which(words[0]) or words[0]) if loader else ""
         with log.open("wb") as stream:
             return subprocess.Popen(
-                [str(word) for word in line],
-                env=self.environment(),
+                words,
+                executable=self.shim if loader else None,
+                env=self.environment(program=program),
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,

@@ -9,6 +9,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -42,6 +43,27 @@
 #include <unistd.h>
 
 extern char **environ;
+
+#ifndef __GLIBC__
+/* musl has no names for them. */
+static inline const char *strerrorname_np(int error)
+{
+	static char text[24];
+
+	snprintf(text, sizeof(text), "errno %d", error);
+	return text;
+}
+
+static inline int close_range(unsigned int first, unsigned int last, int flags)
+{
+	return syscall(SYS_close_range, first, last, flags);
+}
+
+static inline void closefrom(int first)
+{
+	close_range(first, ~0U, 0);
+}
+#endif
 
 struct test {
 	const char *name;

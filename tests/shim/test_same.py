@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from inside import Inside, on_host
 
 HERE = Path(__file__).resolve().parent
-FILES = ("calls", "fds", "processes", "signals", "sockets", "waiting")
+FILES = ("calls", "fds", "loading", "processes", "seccomp", "signals", "sockets")
+FILES += ("waiting",)
 
 
 def behaviours() -> list[tuple[str, str]]:
@@ -24,34 +27,73 @@ def behaviours() -> list[tuple[str, str]]:
     return found
 
 
-@pytest.fixture(scope="session")
-def expected(
-    compiled: Callable[[str], Path],
-) -> Callable[[str, str], subprocess.CompletedProcess[str]]:
-    """What a behaviour is on the host, once a session."""
-    known: dict[tuple[str, str], subprocess.CompletedProcess[str]] = {}
+@dataclass(frozen=True)
+class Way:
+    """How a behaviour comes to run."""
 
-    def get(file: str, name: str) -> subprocess.CompletedProcess[str]:
-        if (file, name) not in known:
-            known[file, name] = on_host(compiled(file), name)
-        return known[file, name]
+    build: str
+    sites: str
+    loader: bool = True
+    everywhere: bool = False
+    """Also what it executes is loaded, whether or not it could be preloaded."""
+
+
+WAYS = {
+    "preload-trapped": Way("dynamic", "off", loader=False),
+    "preload-rewritten": Way("dynamic", "now", loader=False),
+    "loader-trapped": Way("dynamic", "off", everywhere=True),
+    "loader-rewritten": Way("dynamic", "now", everywhere=True),
+    "static-trapped": Way("static", "off"),
+    "static-rewritten": Way("static", "now"),
+    "static-pie-rewritten": Way("static-pie", "now"),
+    "musl-static-rewritten": Way("musl-static", "now"),
+}
+HANGS = {("musl-static", "main_thread_exits_first")}
+"""On the host too: musl's exit after fork in a thread."""
+Known = Callable[[str, str, str], "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def expected(compiled: Callable[..., Path]) -> Known:
+    """What a behaviour is on the host, once a session for each build."""
+    known: dict[tuple[str, str, str], subprocess.CompletedProcess[str]] = {}
+
+    def get(file: str, name: str, build: str) -> subprocess.CompletedProcess[str]:
+        if (file, name, build) not in known:
+            known[file, name, build] = on_host(compiled(file, build), name)
+        return known[file, name, build]
 
     return get
 
 
-@pytest.mark.parametrize("sites", ["trapped", "rewritten"])
-@pytest.mark.parametrize(("file", "name"), behaviours())
+def cases() -> list[tuple[str, str, str]]:
+    """File, behaviour and way of each run."""
+    return [
+        (file, name, way)
+        for file, name in behaviours()
+        for way, how in WAYS.items()
+        if (how.build, name) not in HANGS
+    ]
+
+
+@pytest.mark.parametrize(("file", "name", "way"), cases())
 def test_same(
     inside: Inside,
-    compiled: Callable[[str], Path],
-    expected: Callable[[str, str], subprocess.CompletedProcess[str]],
+    compiled: Callable[..., Path],
+    expected: Known,
     file: str,
     name: str,
-    sites: str,
+    way: str,
 ) -> None:
-    host = expected(file, name)
-    assert host.returncode == 0, host.stdout + host.stderr
-    how = {"UKL_REWRITE": "now" if sites == "rewritten" else "off"}
-    got = inside.run(compiled(file), name, extra=how)
+    how = WAYS[way]
+    host = expected(file, name, how.build)
+    # Some of musl's functions crash by themselves where glibc's fail.
+    crashed = host.returncode == -signal.SIGSEGV and how.build == "musl-static"
+    assert host.returncode == 0 or crashed, host.stdout + host.stderr
+    extra = {"UKL_REWRITE": how.sites}
+    if how.everywhere:
+        extra["UKL_VIA"] = "loader"
+    program = compiled(file, how.build)
+    got = inside.run(program, name, extra=extra, loader=how.loader)
     assert got.stdout.splitlines() == host.stdout.splitlines()
     assert (got.returncode, got.stderr) == (host.returncode, host.stderr)

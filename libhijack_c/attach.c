@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * How a process becomes one of the instance's, whatever door it came by.
+ *
+ * The door gives the environment, from which our words are taken out.  The
+ * process attaches, or goes on with the attachment of the program that called
+ * exec, and catches traps.
+ */
+#include "shim.h"
+#include "fd.h"
+
+#include <fcntl.h>
+#include <linux/mman.h>
+
+struct process me;
+
+#define STACK_SIZE	(64 * 1024UL)
+#define AUX_HWCAP2	26
+#define HWCAP2_FSGSBASE	2
+#define ARCH_SET_GS	0x1001
+
+/* ------------------------------------------------------------------ */
+/* Contexts.								*/
+
+/* One mapping: guard page, core stack, signal stack, context. */
+struct ctx *ctx_new(void)
+{
+	struct ctx *c, *head;
+	u32 none;
+	char *p;
+
+	for (c = __atomic_load_n(&me.all, __ATOMIC_ACQUIRE); c; c = c->next) {
+		none = CTX_FREE;
+		if (__atomic_compare_exchange_n(&c->state, &none, CTX_USED,
+						false, __ATOMIC_ACQUIRE,
+						__ATOMIC_RELAXED)) {
+			head = c->next;
+			memset(c, 0, sizeof(*c));
+			c->next = head;
+			goto found;
+		}
+	}
+	p = map_memory(PAGE + 2 * STACK_SIZE + PAGE);
+	if (!p)
+		return NULL;
+	RAW3(__NR_mprotect, p, PAGE, PROT_NONE);
+	c = (struct ctx *)(p + PAGE + 2 * STACK_SIZE);
+	head = __atomic_load_n(&me.all, __ATOMIC_ACQUIRE);
+	do {
+		c->next = head;
+	} while (!__atomic_compare_exchange_n(&me.all, &head, c, false,
+					      __ATOMIC_RELEASE,
+					      __ATOMIC_ACQUIRE));
+found:
+	c->self = c;
+	c->top = (u64)c - STACK_SIZE;
+	c->fsgsbase = me.fsgsbase;
+	c->state = CTX_USED;
+	c->in = 1;
+	return c;
+}
+
+/* In the thread itself: signals arrive on the context's stack. */
+void ctx_install(struct ctx *c)
+{
+	struct stack_t_ s = { .sp = (u64)c - STACK_SIZE, .size = STACK_SIZE };
+
+	c->tid = RAW0(__NR_gettid);
+	RAW2(__NR_sigaltstack, &s, 0);
+}
+
+/* ------------------------------------------------------------------ */
+/* The environment.							*/
+
+static const char *value_of(const char *entry, const char *name)
+{
+	while (*name)
+		if (*entry++ != *name++)
+			return NULL;
+	return *entry == '=' ? entry + 1 : NULL;
+}
+
+static void copy_text(char *to, u64 size, const char *from)
+{
+	if (str_len(from) >= size)
+		give_up("the path is too long: ", from, "");
+	str_put(to, to + size, from);
+}
+
+/* A word that stays with us, as a text of @size bytes at @to. */
+static bool take_text(const char *entry, const char *name, char *to, u64 size)
+{
+	const char *v = value_of(entry, name);
+
+	if (v)
+		copy_text(to, size, v);
+	return v;
+}
+
+/* One that is needed at the start only. */
+static bool take_word(const char *entry, const char *name, const char **to)
+{
+	const char *v = value_of(entry, name);
+
+	if (v)
+		*to = v;
+	return v;
+}
+
+/*
+ * The environment now ends at @to, and the auxiliary vector begins behind
+ * @end, where libc knows it.  Go looks for it behind the environment: it finds
+ * entries without a meaning there that lead on to it.  That takes an even
+ * number of words, see UKL_PAD.
+ */
+static void fill_gap(char **to, char **end)
+{
+	*to++ = NULL;
+	if ((end + 1 - to) % 2)
+		return;
+	for (; to < end; to += 2) {
+		to[0] = (char *)AT_IGNORE;
+		to[1] = NULL;
+	}
+}
+
+static void take_words(char **env, struct words *w)
+{
+	char **to = env, **from, *rest;
+	const char *v, *pad;
+	u64 n;
+
+	for (from = env; *from; from++) {
+		if (take_text(*from, "UKL_INSTANCE", me.instance,
+			      sizeof(me.instance)) ||
+		    take_text(*from, "UKL_TRACE", me.trace,
+			      sizeof(me.trace)) ||
+		    take_text(*from, "UKL_REWRITE", me.rewrite,
+			      sizeof(me.rewrite)) ||
+		    take_text(*from, "UKL_VIA", me.via, sizeof(me.via)) ||
+		    take_word(*from, "UKL_STATE", &w->state) ||
+		    take_word(*from, "UKL_PROGRAM", &w->program) ||
+		    take_word(*from, "UKL_IMAGE", &w->image) ||
+		    take_word(*from, "UKL_PAD", &pad))
+			continue;
+		v = value_of(*from, "LD_PRELOAD");
+		if (v && !me.shim[0]) {
+			rest = (char *)v;
+			while (*rest && *rest != ':' && *rest != ' ')
+				rest++;
+			n = rest - v;
+			if (n >= sizeof(me.shim))
+				give_up("the path is too long: ", v, "");
+			memcpy(me.shim, v, n);
+			if (!*rest)
+				continue;
+			/* The program's own, moved to where ours began. */
+			memcpy((char *)v, rest + 1, str_len(rest + 1) + 1);
+		}
+		*to++ = *from;
+	}
+	fill_gap(to, from);
+}
+
+/* ------------------------------------------------------------------ */
+
+static void find_features(void)
+{
+	u64 aux[64];
+	long fd, n, i;
+
+	fd = RAW4(__NR_openat, AT_FDCWD, "/proc/self/auxv", O_RDONLY, 0);
+	if (fd < 0)
+		return;
+	n = RAW3(__NR_read, fd, aux, sizeof(aux)) / 16;
+	RAW1(__NR_close, fd);
+	for (i = 0; i < n; i++)
+		if (aux[2 * i] == AUX_HWCAP2)
+			me.fsgsbase = !!(aux[2 * i + 1] & HWCAP2_FSGSBASE);
+}
+
+static void why_not(long err)
+{
+	const char *why = err == -ENOENT || err == -ECONNREFUSED ?
+			  "nobody is there" :
+			  err == -EPERM ? "it is another user's" :
+			  err == -EPROTONOSUPPORT ?
+			  "it runs another version of ukl" :
+			  err == -EEXIST ?
+			  "the program uses the library kernel's addresses" :
+			  err == -EAGAIN ? "its tables are full" :
+			  err == -EOWNERDEAD ? "it has ended" :
+			  err == -ESRCH ? "its record of us is gone" :
+			  "it does not work";
+	char text[80], *end = text + sizeof(text);
+
+	str_put(str_put(text, end, ": "), end, why);
+	give_up("cannot attach to the instance in ", me.instance, text);
+}
+
+/* A fresh process of the instance. */
+static void attach(struct ctx *c)
+{
+	char path[300], *end = path + sizeof(path);
+	const u64 limit[2] = { MAX_FD, MAX_FD };
+	long err;
+
+	str_put(str_put(path, end, me.instance), end, "/control");
+	err = ukl_connect(path, &me.kernel);
+	if (!err) {
+		hide_files(&me.kernel);
+		open_shim();
+		me.uid = RAW0(__NR_geteuid);
+		me.gid = RAW0(__NR_getegid);
+		make_anchor();
+		err = ukl_attach(&me.kernel, &c->th);
+	}
+	if (err)
+		why_not(err);
+	/* The host's limit is the one that counts. */
+	LIB4(c, __NR_prlimit64, 0, 7, limit, 0);
+}
+
+/* The program that called exec was one of the instance's, and so are we. */
+static void attach_again(struct ctx *c, const char *word, struct state *s)
+{
+	int fd = num_parse(word);
+	long err;
+
+	if (RAW4(__NR_pread64, fd, s, sizeof(*s), 0) != sizeof(*s) ||
+	    s->magic != STATE_MAGIC)
+		give_up("the state that exec passed on is damaged", "", "");
+	filters_read(c, fd, sizeof(*s));
+	RAW1(__NR_close, fd);
+	me.kernel = s->files;
+	me.anchor = s->anchor;
+	me.shim_fd = s->shim_fd;
+	me.uid = s->uid;
+	me.gid = s->gid;
+	me.exe_fd = s->program;
+	s->shim[sizeof(s->shim) - 1] = 0;
+	copy_text(me.shim, sizeof(me.shim), s->shim);
+	keep_files_over_exec(false);
+	err = ukl_exec_attach(&me.kernel, s->id, &c->th);
+	if (err)
+		why_not(err);
+	files_from_kernel(c);
+}
+
+/*
+ * All that comes before the first call of the program: a context that is in
+ * the core, handlers, the attachment.  Signals are blocked, *@mask is what to
+ * set in the end; @s is what exec has passed on, if it has.
+ */
+struct ctx *join(char **env, struct words *w, struct state *s, u64 *mask)
+{
+	struct ctx *c;
+
+	memset(w, 0, sizeof(*w));
+	memset(s, 0, sizeof(*s));
+	take_words(env, w);
+	if (!me.instance[0])
+		give_up("libukl-hijack.so is preloaded without an instance",
+			" (start programs with ukl-run)", "");
+	find_features();
+	*mask = block_all();
+	c = ctx_new();
+	if (!c)
+		give_up("no memory", "", "");
+	if (me.fsgsbase)
+		__asm__ volatile("wrgsbase %0" : : "r"(c));
+	else
+		RAW2(__NR_arch_prctl, ARCH_SET_GS, c);
+	ctx_install(c);
+	c->sig = map_memory(sizeof(*c->sig));
+	c->files = files_new();
+	if (!c->sig || !c->files)
+		give_up("no memory", "", "");
+	c->sig->refs = 1;
+	install(SIGSEGV_);
+	install(SIGBUS_);
+	install(SIGSYS_);
+	c->sig->known = VIRTUAL_MASK;
+	if (w->state)
+		attach_again(c, w->state, s);
+	else
+		attach(c);
+	trace_start(c);
+	c->virt_mask = *mask & VIRTUAL_MASK;
+	return c;
+}
