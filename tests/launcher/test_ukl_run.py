@@ -175,6 +175,8 @@ def test_the_environment(desk: Desk) -> None:
     assert lines.pop("LD_PRELOAD") == f"{desk.shim}:libm.so.6"
     assert lines.pop("UKL_INSTANCE") == str(desk.directory / "ukl" / "env-1")
     assert "UKL_TRACE" not in lines
+    # The shim's words are an even number: the stand-in does not take them out.
+    assert lines.pop("UKL_PAD", "") == ""
     expected.pop("LD_PRELOAD")
     assert lines == expected
     assert "\nUKL_TRACE=net,file\n" in desk.run("--trace", "net,file", "env").out
@@ -361,11 +363,11 @@ def test_a_kernel_host_that_does_not_start(desk: Desk) -> None:
 
 
 def test_a_refused_program_leaves_nothing(desk: Desk) -> None:
-    done = desk.run("/sbin/ldconfig", "-p")
+    done = desk.run("--via", "preload", "/sbin/ldconfig", "-p")
     assert (done.status, done.out) == (126, "")
     assert done.err == (
-        "ukl: /sbin/ldconfig is statically linked, and only a dynamic loader loads "
-        "the shim (take a dynamically linked build; --allow-host runs it on the "
+        "ukl: /sbin/ldconfig is statically linked, and only a dynamic loader preloads "
+        "the shim (leave out --via preload; --allow-host runs it on the "
         "host's kernel)\n"
     )
     assert desk.instances == []
@@ -373,12 +375,13 @@ def test_a_refused_program_leaves_nothing(desk: Desk) -> None:
 
 
 def test_allow_host(noted: Desk) -> None:
-    done = noted.run("--allow-host", "/sbin/ldconfig", "--version")
+    line = ("--allow-host", "--via", "preload", "/sbin/ldconfig", "--version")
+    done = noted.run(*line)
     assert done.status == 0
     assert done.out.startswith("ldconfig ")
     assert done.err == (
         "ukl: warning: /sbin/ldconfig is statically linked, and only a dynamic loader "
-        "loads the shim; it runs on the host's kernel, outside any instance "
+        "preloads the shim; it runs on the host's kernel, outside any instance "
         "(--allow-host)\n"
     )
     # Nothing changes for a program that can take the shim.
@@ -398,7 +401,7 @@ def test_dry_run_starts_nothing(desk: Desk) -> None:
     assert [f"UKL_INSTANCE={desk.directory}/ukl/web"] in rows
     assert desk.instances == []
     assert desk.hosts() == []
-    done = desk.run("--dry-run", "/sbin/ldconfig")
+    done = desk.run("--dry-run", "--via", "preload", "/sbin/ldconfig")
     assert done.status == 0
     assert "none: /sbin/ldconfig is statically linked" in done.out
 

@@ -72,7 +72,8 @@ def test_exec_joins(desk: Desk, web: Web) -> None:
 def test_exec_errors(desk: Desk, web: Web) -> None:
     assert desk.ukl("exec", "web", "no-such").status == 127
     assert desk.ukl("exec", "web", "/").status == 126
-    done = desk.ukl("exec", "web", "/sbin/ldconfig", "-p")
+    line = ("--via", "preload", "web", "/sbin/ldconfig", "-p")
+    done = desk.ukl("exec", *line)
     assert (done.status, done.out) == (126, "")
     assert "statically linked" in done.err
     assert processes(desk) == [web.process.pid]
