@@ -104,7 +104,7 @@ def test_ethtool(box: User) -> None:
     fields = dict(line.split(":", 1) for line in said.splitlines())
     assert fields["driver"].strip() == "ukl"
     assert fields["version"].strip().startswith("6.12")
-    assert fields["bus-info"].strip() == "tap-0"
+    assert fields["bus-info"].strip() == "user-0"
     said = box.ukl("exec", "box", "ethtool", "eth0")
     for line in ("Speed: 10000Mb/s", "Duplex: Full", "Link detected: yes"):
         assert line in said

@@ -584,6 +584,8 @@ static void nic_drvinfo(struct net_device *dev, struct ethtool_drvinfo *info)
 		[UKL_DEV_DGRAM]		= "dgram",
 		[UKL_DEV_STREAM]	= "stream",
 		[UKL_DEV_WIRE]		= "wire",
+		[UKL_DEV_USER]		= "user",
+		[UKL_DEV_USER]		= "user",
 	};
 	const struct nic *nic = netdev_priv(dev);
 
