@@ -33,6 +33,7 @@
 #include <linux/if_packet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -57,6 +58,7 @@
 #define BUCKETS		1024
 #define ACCEPT_NS	(5 * 1000000000L)
 #define SPIN_NS		30000		/* a wake-up costs about that */
+#define SPIN_STREAMS	2
 #define EDGE		(EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
 
 /* One direction of a flow. */
@@ -96,6 +98,7 @@ struct splice {
 	int inner_epoll, host_epoll;
 	struct flow *pending[BUCKETS];
 	struct flow *busy, *closed;
+	int asked;				/* the host was sent data */
 	unsigned int streams;			/* outwards, not ended */
 	long next_look;				/* for expired ones */
 	int told;
@@ -241,6 +244,7 @@ static long write_to(struct splice *s, struct flow *f, struct way *w,
 	if (w == &f->in)
 		return call(s, sendto, f->inner, data, size,
 			    MSG_DONTWAIT | MSG_NOSIGNAL);
+	s->asked = 1;
 	n = send(f->host, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
 	return n < 0 ? -errno : n;
 }
@@ -887,12 +891,26 @@ static int look(struct splice *s)
 	return (n > 0 ? n : 0) + (m > 0 ? m : 0);
 }
 
+/* Whether no event of the host's comes for a while. */
+static int host_is_quiet(struct splice *s)
+{
+	struct pollfd look = { .fd = s->host_epoll, .events = POLLIN };
+	long began = now_ns();
+
+	s->asked = 0;
+	do {
+		if (poll(&look, 1, 0))
+			return 0;
+		sched_yield();
+	} while (now_ns() - began < SPIN_NS);
+	return 1;
+}
+
 static void *splice_thread(void *arg)
 {
 	struct splice *s = arg;
 	struct ukl_also also = { .fd = s->host_epoll, .events = EPOLLIN };
 	struct epoll_event ev[EVENTS];
-	long began = 0;
 	int n, i, wait;
 
 	prctl(PR_SET_NAME, "ukl-tcp");
@@ -907,22 +925,17 @@ static void *splice_thread(void *arg)
 			return NULL;
 		serve_busy(s);
 		free_closed(s);
-		if (n || s->busy) {
-			began = 0;
+		if (n || s->busy)
 			continue;
-		}
 		/*
-		 * The next event mostly comes within moments: being woken for
-		 * it would take longer than looking again.  Others who want
-		 * the CPU get it.
+		 * Where few talk, an answer mostly comes within moments, and
+		 * being woken for it would take longer than looking again.
+		 * Where many do, the next word is the library kernel's as
+		 * likely as not, and looking there takes the CPU from whom
+		 * we want to hear of.
 		 */
-		if (!began)
-			began = now_ns();
-		if (now_ns() - began < SPIN_NS) {
-			sched_yield();
+		if (s->asked && s->streams <= SPIN_STREAMS && !host_is_quiet(s))
 			continue;
-		}
-		began = 0;
 		wait = any_pending(s) ? 1000 : -1;
 		n = ukl_syscall_also(s->gate.th, &also, 1, SYS_epoll_wait,
 				     s->inner_epoll, (long)ev, EVENTS, wait,
