@@ -285,6 +285,9 @@ static void set_shut(struct splice *s, struct flow *f, struct way *w)
 static void pass_end(struct splice *s, struct flow *f, struct way *w)
 {
 	set_shut(s, f, w);
+	/* Where both have ended the closing says so. */
+	if (f->in.shut && f->out.shut)
+		return;
 	if (w == &f->in)
 		call(s, shutdown, f->inner, SHUT_WR);
 	else
@@ -579,12 +582,13 @@ static void reached(struct splice *s, struct flow *f)
 }
 
 /* The host's connect() has ended. */
-static void on_reaching(struct splice *s, struct flow *f)
+static void on_reaching(struct splice *s, struct flow *f, unsigned int events)
 {
 	int err = 0;
 	socklen_t size = sizeof(err);
 
-	getsockopt(f->host, SOL_SOCKET, SO_ERROR, &err, &size);
+	if (events & (EPOLLERR | EPOLLHUP))
+		getsockopt(f->host, SOL_SOCKET, SO_ERROR, &err, &size);
 	if (!err) {
 		reached(s, f);
 		return;
@@ -769,16 +773,16 @@ static void accept_host(struct splice *s, const struct splice_publish *p)
 		return;
 	}
 	f->host = fd;
-	no_delay(fd);
 	if (watch_host(s, f) || dial(s, f, &client, &p->inner))
 		abort_flow(s, f);
 }
 
-static void on_dialling(struct splice *s, struct flow *f)
+static void on_dialling(struct splice *s, struct flow *f, unsigned int events)
 {
 	int err = 0, size = sizeof(err);
 
-	call(s, getsockopt, f->inner, SOL_SOCKET, SO_ERROR, &err, &size);
+	if (events & (EPOLLERR | EPOLLHUP))
+		call(s, getsockopt, f->inner, SOL_SOCKET, SO_ERROR, &err, &size);
 	if (err) {
 		abort_flow(s, f);
 		return;
@@ -821,7 +825,7 @@ static void on_host(struct splice *s, const struct epoll_event *ev)
 		return;
 	can(&f->in, &f->out, ev->events);
 	if (f->state == REACHING && (ev->events & WRITABLE))
-		on_reaching(s, f);
+		on_reaching(s, f, ev->events);
 	else
 		move_both(s, f);
 }
@@ -842,7 +846,7 @@ static void on_inner(struct splice *s, const struct epoll_event *ev)
 		return;
 	can(&f->out, &f->in, ev->events);
 	if (f->state == DIALLING && (ev->events & WRITABLE))
-		on_dialling(s, f);
+		on_dialling(s, f, ev->events);
 	else
 		move_both(s, f);
 }

@@ -46,6 +46,7 @@
 #include <linux/sockios.h>
 #include <linux/virtio_net.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -772,6 +773,8 @@ static int listen_at(const struct publish *p, socklen_t len)
 	if (fd < 0)
 		cannot_publish(p, errno);
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	/* Whom it accepts has it too. */
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	if (p->host.ss_family == AF_INET6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
 	if (bind(fd, (void *)&p->host, len) || listen(fd, SOMAXCONN))
