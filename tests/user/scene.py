@@ -25,6 +25,8 @@ ip addr add {NAMESERVER}/24 dev d0
 ip -6 addr add 2001:db8::1/64 dev d0 nodad
 ip link set d0 up
 ip link set d1 up
+# The link's state reaches IPv6 by and by.
+until ip -6 route get 2001:db8::1 >/dev/null 2>&1; do sleep 0.05; done
 mount --bind "$1" /etc/resolv.conf
 echo ready
 exec sleep 600
