@@ -105,8 +105,6 @@ struct splice {
 	uint8_t buffer[CHUNK];
 };
 
-static struct splice *sates[UKL_MAX_DEVS];
-
 static struct splice *splices[UKL_MAX_DEVS];
 
 #define call(s, nr, ...) ukl_call((s)->gate.th, nr, ##__VA_ARGS__)
