@@ -45,6 +45,7 @@
 #define RETRY_NS	(50 * NSEC_PER_USEC)
 #define STREAM_BUF	(256 * 1024)
 #define FDB_SIZE	64
+#define LOOPBACK_GSO	(256 * 1024)
 
 struct rx_page {
 	struct page	*page;
@@ -757,9 +758,30 @@ static void init_memory_limits(void)
 #endif
 }
 
+/*
+ * Packets between sockets of one kernel may be as long as a large write: each
+ * costs as much as a short one.
+ */
+static int on_device(struct notifier_block *block, unsigned long event,
+		     void *info)
+{
+	struct net_device *dev = netdev_notifier_info_to_dev(info);
+
+	if (event == NETDEV_REGISTER && (dev->flags & IFF_LOOPBACK)) {
+		WRITE_ONCE(dev->gso_max_size, LOOPBACK_GSO);
+		WRITE_ONCE(dev->gso_ipv4_max_size, LOOPBACK_GSO);
+	}
+	return NOTIFY_DONE;
+}
+
+static struct notifier_block device_notifier = {
+	.notifier_call = on_device,
+};
+
 void ukl_init_net(void)
 {
 	init_memory_limits();
+	WARN_ON(register_netdevice_notifier(&device_notifier));
 	rtnl_lock();
 	dev_change_flags(init_net.loopback_dev, IFF_UP, NULL);
 	rtnl_unlock();

@@ -505,31 +505,41 @@ static noinline void wake_timer(struct ukl_thread *th)
 /*
  * A nudge costs a system call and, if the thread @to was last seen on this
  * host CPU, mostly the CPU too: a pity for one that is about to make its next
- * call, or to block.  In a quick row of calls every other nudge is therefore
- * put off.  The timer thread sends it if that call does not come.
+ * call, or to block.  In a quick row of calls a nudge is therefore put off for
+ * a while.  The timer thread sends it if the next call does not come.
  */
 #define QUICK_NS	(100 * 1000UL)
 #define QUICK_ROW	8
+#define PUT_OFF_NS	(150 * 1000UL)
 #define NUDGE_TICK_NS	NSEC_PER_MSEC_L
+
+static bool tsc_past(unsigned long now, unsigned long since, unsigned long ns)
+{
+	return (now - since) / (ns / 1000) >= ukl.tsc_khz / 1000;
+}
 
 static noinline bool nudge_can_wait(struct ukl_thread *th,
 				    struct ukl_thread *to)
 {
+	static unsigned long since;
 	unsigned long now = __builtin_ia32_rdtsc();
-	bool quick = (now - ukl.last_nudge) / (QUICK_NS / 1000) <
-		     ukl.tsc_khz / 1000;
+	bool quick = !tsc_past(now, ukl.last_nudge, QUICK_NS);
 
 	ukl.last_nudge = now;
 	ukl.nudges++;
 	ukl.quick_nudges = quick ? ukl.quick_nudges + 1 : 0;
-	if (ukl.quick_nudges >= QUICK_ROW && !ukl.nudge_put_off &&
-	    to->cpu == host_cpu()) {
-		if (!SHARED_XCHG(&ukl.nudge_clock, 1)) {
-			SHARED_INC(&ukl.timer_word);
-			futex_wake(th, &ukl.timer_word, 1);
+	if (ukl.quick_nudges >= QUICK_ROW && to->cpu == host_cpu()) {
+		if (!ukl.nudge_put_off) {
+			ukl.nudge_put_off = 1;
+			since = now;
 		}
-		ukl.nudge_put_off = 1;
-		return true;
+		if (!tsc_past(now, since, PUT_OFF_NS)) {
+			if (!SHARED_XCHG(&ukl.nudge_clock, 1)) {
+				SHARED_INC(&ukl.timer_word);
+				futex_wake(th, &ukl.timer_word, 1);
+			}
+			return true;
+		}
 	}
 	ukl.nudge_put_off = 0;
 	ukl.nudge = NULL;
