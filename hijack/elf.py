@@ -18,12 +18,15 @@ import stat
 import struct
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from hijack import paths
 from hijack.errors import UklError
+from hijack.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 EXIT_CANNOT_RUN = 126
 EXIT_NOT_FOUND = 127
@@ -70,8 +73,7 @@ class NotFoundError(UklError):
 # -- what is in a file ---------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(Record):
     """What a program's file says; the same for every user."""
 
     kind: str
@@ -238,7 +240,7 @@ def facts_of(path: Path, memory: Memory) -> Facts:
         with suppress(TypeError, KeyError):
             return Facts(**kept["facts"])
     facts = read_facts(path)
-    memory.put(path, key, {"facts": asdict(facts)})
+    memory.put(path, key, {"facts": facts.as_dict()})
     return facts
 
 
@@ -318,8 +320,7 @@ def _powerless(path: Path) -> bool:
 # -- the verdict ---------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(Record):
     """How a command can be run; see :func:`check`."""
 
     door: str
@@ -355,8 +356,7 @@ class Verdict:
 _HOST = "--allow-host runs it on the host's kernel"
 
 
-@dataclass(frozen=True)
-class _Look:
+class _Look(Record):
     """What the steps of a check share."""
 
     run: str
@@ -437,7 +437,7 @@ def _judge(path: Path, look: _Look, depth: int) -> Verdict:
         # As execvp() does.
         shell = "/bin/sh"
         line = (shell, look.run, *look.argv[1:])
-        look = replace(look, run=shell, argv=line, name=shell, loaded=line)
+        look = look.replace(run=shell, argv=line, name=shell, loaded=line)
         return _judge(Path(shell), look, depth + 1)
     if facts.kind in ("unknown", "text"):
         raise CannotRunError(f"{path} is not a program: {os.strerror(errno.ENOEXEC)}")
@@ -508,7 +508,7 @@ def _judge_script(path: Path, facts: Facts, look: _Look, depth: int) -> Verdict:
         raise CannotRunError(f"{path}: its interpreter {error.message}") from None
     arguments = (facts.argument,) if facts.argument else ()
     loaded = (facts.loader, *arguments, look.name, *look.loaded[1:])
-    inner = replace(look, name=facts.loader, loaded=loaded)
+    inner = look.replace(name=facts.loader, loaded=loaded)
     first = _judge(interpreter, inner, depth + 1)
     if not first.door or interpreter.name != "env":
         return first
@@ -520,7 +520,7 @@ def _judge_script(path: Path, facts: Facts, look: _Look, depth: int) -> Verdict:
     except NotFoundError:
         raise NotFoundError(f"{path}: env: {command}: command not found") from None
     # That is executed by env, whose door is the one that opens first.
-    second = _judge(Path(behind), replace(look, name=behind), depth + 1)
+    second = _judge(Path(behind), look.replace(name=behind), depth + 1)
     return first if second.door else second
 
 
@@ -623,7 +623,7 @@ def preflight(path: Path, facts: Facts, look: _Look) -> str:
         return f"its loader cannot be asked: {error}"
     listed = [row.strip() for row in done.stdout.splitlines()]
     if any(row.startswith(str(look.shim)) for row in listed):
-        memory.put(path, key, {"facts": asdict(facts), "loaded": subject})
+        memory.put(path, key, {"facts": facts.as_dict(), "loaded": subject})
         return ""
     if done.returncode and "oading shared librar" in done.stderr:
         # A library of its own is missing: it would not start on the host either,

@@ -28,13 +28,48 @@ import signal
 import stat
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol
+from types import MappingProxyType, TracebackType
 
 from hijack import paths
 from hijack.errors import UklError
+from hijack.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+
+    class Plan(Protocol):
+        """What the launcher asks of a compiled profile; ``hijack.plan`` makes them."""
+
+        @property
+        def data(self) -> bytes: ...
+        @property
+        def devices(self) -> Sequence[str]: ...
+        @property
+        def memory(self) -> str: ...
+        @property
+        def cmdline(self) -> str: ...
+        @property
+        def capture(self) -> str | None: ...
+        @property
+        def environment(self) -> Mapping[str, str | None]: ...
+        @property
+        def hosts(self) -> str: ...
+        @property
+        def resolv_conf(self) -> str: ...
+        @property
+        def hostname(self) -> str: ...
+        @property
+        def ulimits(self) -> Mapping[str, tuple[int, int]]: ...
+        @property
+        def packages(self) -> Mapping[str, str]: ...
+        @property
+        def nftables(self) -> str: ...
+        @property
+        def nftables_place(self) -> str: ...
+        def expand(self) -> list[str]: ...
+
 
 BOOT_SECONDS = 30.0
 """How long a kernel host may take to say that it is ready."""
@@ -53,40 +88,10 @@ SHIM = "libhijack_c/libukl-hijack.so"
 """The shim, below the meson build directory."""
 
 
-class Plan(Protocol):
-    """What the launcher asks of a compiled profile; ``hijack.plan`` makes them."""
-
-    @property
-    def data(self) -> bytes: ...
-    @property
-    def devices(self) -> Sequence[str]: ...
-    @property
-    def memory(self) -> str: ...
-    @property
-    def cmdline(self) -> str: ...
-    @property
-    def capture(self) -> str | None: ...
-    @property
-    def environment(self) -> Mapping[str, str | None]: ...
-    @property
-    def hosts(self) -> str: ...
-    @property
-    def resolv_conf(self) -> str: ...
-    @property
-    def hostname(self) -> str: ...
-    @property
-    def ulimits(self) -> Mapping[str, tuple[int, int]]: ...
-    @property
-    def packages(self) -> Mapping[str, str]: ...
-    @property
-    def nftables(self) -> str: ...
-    @property
-    def nftables_place(self) -> str: ...
-    def expand(self) -> list[str]: ...
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True)
-class EmptyPlan:
+class EmptyPlan(Record):
     """No interface but ``lo``: an instance to look at, as ``ukl doctor`` does."""
 
     data: bytes = b""
@@ -94,12 +99,12 @@ class EmptyPlan:
     memory: str = "64M"
     cmdline: str = ""
     capture: str | None = None
-    environment: Mapping[str, str | None] = field(default_factory=dict)
+    environment: Mapping[str, str | None] = _NOTHING
     hosts: str = ""
     resolv_conf: str = ""
     hostname: str = ""
-    ulimits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    packages: Mapping[str, str] = field(default_factory=dict)
+    ulimits: Mapping[str, tuple[int, int]] = _NOTHING
+    packages: Mapping[str, str] = _NOTHING
     nftables: str = ""
     nftables_place: str = ""
 
@@ -126,8 +131,7 @@ def load_plan(
 # -- what the build made -------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Built:
+class Built(Record):
     """Files that ``ukl build`` made."""
 
     host: Path

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
-import click
+from hijack.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import click
 
 
-@dataclass(frozen=True)
-class Context:
+class Context(Record):
     """Goes along as click's ``obj``."""
 
     shim: Path | None = None

@@ -107,7 +107,7 @@ def _synopsis(command: click.Command, context: click.Context) -> str:
 
 def ukl_run() -> str:
     """The text of ``ukl-run.1``."""
-    from launcher.run import command
+    from launcher.verb_run import command
 
     context = click.Context(command, info_name="ukl-run", **command.context_settings)
     return (

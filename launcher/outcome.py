@@ -6,13 +6,11 @@ import signal
 import sys
 from collections.abc import Callable
 
-import click
-
 from hijack.errors import EXIT_FAILURE, UklError
 
 
 def guarded(call: Callable[[], object], help_line: str) -> int:
-    """Run a click command; the exit status.
+    """Run a command; the exit status.
 
     Failures of ours are told on standard error; ``help_line`` goes with those
     of the command line.  An interrupt ends the process as SIGINT does: a kernel
@@ -25,10 +23,14 @@ def guarded(call: Callable[[], object], help_line: str) -> int:
     except UklError as error:
         print(error, file=sys.stderr)
         return error.status
-    except click.ClickException as error:
+    except Exception as error:
+        # Click's, if it was needed at all.
+        click = sys.modules.get("click")
+        if click and isinstance(error, click.Abort):
+            return EXIT_FAILURE
+        if not click or not isinstance(error, click.ClickException):
+            raise
         message = error.format_message().rstrip(".").replace("\n", " ")
         print(UklError(message, help_line), file=sys.stderr)
-        return EXIT_FAILURE
-    except click.Abort:
         return EXIT_FAILURE
     return status if isinstance(status, int) else 0

@@ -10,7 +10,7 @@ from hijack import elf, paths, running, runtime, stamp
 from hijack.errors import UklError
 from launcher import context as known_to
 from launcher import words
-from launcher.run import become, become_on_host
+from launcher.start import become, become_on_host
 
 
 @click.command(

@@ -16,14 +16,16 @@ import json
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from hijack import paths
 from hijack.errors import UklError
+from hijack.record import Record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from hijack.profile import Profile
 
 __all__ = ["Plan", "Publish", "build", "cached"]
@@ -38,8 +40,7 @@ KEPT = 64
 _MAGIC = b"ukl plan cache\n"
 
 
-@dataclass(frozen=True)
-class Publish:
+class Publish(Record):
     """A port of the instance that the host publishes."""
 
     protocol: str
@@ -56,11 +57,10 @@ class Publish:
         return f"{self.protocol}:{address}:{self.host_port}:{self.port}"
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(Record):
     """What a profile asks of the kernel host, and of the launcher."""
 
-    data: bytes = field(repr=False)
+    data: bytes
     """The boot plan, for ``ukl-host --plan``; see <ukl/plan.h>."""
     devices: list[str]
     """The interfaces, for ``ukl-host --device``; may hold ``{runtime}`` until
@@ -207,7 +207,8 @@ def _read(place: Path) -> Plan | None:
 
 
 def _write(place: Path, plan: Plan, files: dict[str, bytes]) -> None:
-    fields = asdict(plan)
+    fields = plan.as_dict()
+    fields["publish"] = [one.as_dict() for one in plan.publish]
     data: bytes = fields.pop("data")
     stored = {
         "files": {name: _sha256(content) for name, content in files.items()},

@@ -9,8 +9,8 @@ import pytest
 from tinytree import ROOT
 
 from launcher import manpage
-from launcher.run import command
 from launcher.ukl import VERBS, cli
+from launcher.verb_run import command
 
 
 @pytest.mark.parametrize("name", list(manpage.PAGES))

@@ -340,10 +340,10 @@ def test_a_kernel_host_that_does_not_start(desk: Desk) -> None:
     image = desk.directory / "image"
     image.write_bytes(b"no kernel")
     script = (
-        "import dataclasses, sys; from pathlib import Path; "
+        "import sys; from pathlib import Path; "
         "from hijack import runtime; from launcher import run; "
         "real = runtime.built(Path(sys.argv[1])); "
-        "runtime.built = lambda shim: dataclasses.replace(real, "
+        "runtime.built = lambda shim: real.replace("
         "image=Path(sys.argv[2])); "
         "sys.exit(run.main(['true']))"
     )

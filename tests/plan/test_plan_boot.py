@@ -523,12 +523,10 @@ def test_a_refusal_is_told_at_its_line(
     ],
 )
 def test_a_damaged_plan(damage: Any, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     whole = plan.build(profile.load([], ["network.dummy-devices={}"]))
     with pytest.raises(UklError) as caught:
         Instance.boot(
-            plan=replace(whole, data=damage(whole.data)), directory=tmp_path / "i"
+            plan=whole.replace(data=damage(whole.data)), directory=tmp_path / "i"
         )
     assert "the boot plan is damaged or of another version" in caught.value.message
     assert not (tmp_path / "i").exists()
