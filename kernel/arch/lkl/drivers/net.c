@@ -11,6 +11,11 @@
  * frame, so frames of up to 64 KB cross in one piece and checksums need not be
  * computed.  TCP of the user backend never gets here: see gate.c.  Datagram and stream sockets carry what is on a real cable.
  *
+ * A frame that was sent stays the driver's for a moment when its socket sends
+ * in a quick row, as it would stay in a network card's ring: TCP gathers small
+ * writes as long as the last frame has not left (tcp_autocorking), and a frame
+ * is what a write costs here, with all of the host's receive path in it.
+ *
  * A frame is read into a short linear buffer followed by pages.  Small frames
  * stay in the buffer and leave the pages for the next read; large ones take
  * the pages along, which saves a copy.
@@ -43,6 +48,10 @@
 #define RX_REST_MIN	2048	/* a page's rest below this is not worth it */
 #define TX_IOV		(MAX_SKB_FRAGS + 3)
 #define RETRY_NS	(50 * NSEC_PER_USEC)
+#define HOLD_US		20	/* a sent frame of a quick row */
+#define ROW_US		60	/* at most between two of its frames */
+#define ROW_MIN		3
+#define SETTLE_NS	(1 * NSEC_PER_MSEC)	/* if nobody comes by */
 #define STREAM_BUF	(256 * 1024)
 #define FDB_SIZE	64
 #define LOOPBACK_GSO	(256 * 1024)
@@ -80,6 +89,13 @@ struct nic {
 	bool			asked;	/* sent something since the last poll */
 	u64			counts[COUNTS];
 
+	/* The frame that is not given back yet, and its socket's row. */
+	struct sk_buff		*sent;
+	const struct sock	*row_of;
+	unsigned long		row_at;	/* cycles */
+	unsigned int		row;
+	struct hrtimer		settle;
+
 	struct sk_buff		*skb;	/* linear buffer of the next frame */
 	struct rx_page		rx[RX_PAGES];
 	unsigned int		rx_count;
@@ -95,6 +111,10 @@ struct nic {
 };
 
 static struct nic *nics[UKL_MAX_DEVS];
+
+unsigned int ukl_net_held;
+static unsigned long held_since;	/* cycles */
+static unsigned long hold_cycles, row_cycles;
 
 struct host_msghdr {
 	void		*name;
@@ -225,6 +245,7 @@ static void rx_take(struct nic *nic, struct sk_buff *skb, unsigned int len)
 }
 
 static void wire_learn(struct nic *nic, const u8 *mac, const char *path);
+static void tx_settle(struct nic *nic);
 
 /*
  * Reads one frame.  Returns an skb, NULL when there is none, or an error
@@ -344,6 +365,7 @@ static int nic_poll(struct napi_struct *napi, int budget)
 
 	nic->asked = false;
 	nic->counts[RX_POLLS]++;
+	tx_settle(nic);
 	while (done < budget) {
 		skb = nic->kind == UKL_DEV_STREAM ? rx_stream(nic) :
 						    rx_frame(nic);
@@ -469,6 +491,107 @@ static long wire_send(struct nic *nic, const u8 *mac, struct iovec *iov, int n)
 	return 0;
 }
 
+/* Gives the frame back: its socket may send what it has gathered. */
+static void tx_settle(struct nic *nic)
+{
+	struct sk_buff *skb = nic->sent;
+
+	if (!skb)
+		return;
+	nic->sent = NULL;
+	ukl_net_held &= ~BIT(nic->slot);
+	dev_consume_skb_any(skb);
+}
+
+static enum hrtimer_restart tx_settle_late(struct hrtimer *timer)
+{
+	tx_settle(container_of(timer, struct nic, settle));
+	return HRTIMER_NORESTART;
+}
+
+/* A call is over, and frames are held: long enough? */
+void ukl_net_settle(void)
+{
+	unsigned int i;
+
+	if (get_cycles() - held_since < hold_cycles)
+		return;
+	local_bh_disable();
+	for (i = 0; i < UKL_MAX_DEVS; i++)
+		if (ukl_net_held & BIT(i))
+			tx_settle(nics[i]);
+	local_bh_enable();
+}
+
+/* A frame of @sk is on its way: does it belong to a quick row? */
+static bool tx_in_row(struct nic *nic, const struct sock *sk)
+{
+	unsigned long now = get_cycles();
+
+	if (sk != nic->row_of || now - nic->row_at >= row_cycles)
+		nic->row = 0;
+	else if (nic->row < ROW_MIN)
+		nic->row++;
+	nic->row_of = sk;
+	nic->row_at = now;
+	return sk && nic->row >= ROW_MIN;
+}
+
+/* Keeps @skb, which belongs to a socket, for a moment. */
+static void tx_keep(struct nic *nic, struct sk_buff *skb)
+{
+	nic->sent = skb;
+	held_since = get_cycles();
+	ukl_net_held |= BIT(nic->slot);
+	if (!hrtimer_active(&nic->settle))
+		hrtimer_start(&nic->settle, ns_to_ktime(SETTLE_NS),
+			      HRTIMER_MODE_REL_SOFT);
+}
+
+/* The host has the frame. */
+static void tx_done(struct nic *nic, struct sk_buff *skb)
+{
+	tx_settle(nic);
+	if (nic->vnet && tx_in_row(nic, skb->sk))
+		tx_keep(nic, skb);
+	else
+		dev_consume_skb_any(skb);
+}
+
+/* What a socket is charged for @from is charged for @to, its clone. */
+static void move_charge(struct sk_buff *from, struct sk_buff *to)
+{
+	to->sk = from->sk;
+	to->destructor = from->destructor;
+	from->sk = NULL;
+	from->destructor = NULL;
+}
+
+/* Frames that go by the gate are the receiver's: what is kept is a clone. */
+static bool tx_by_gate(struct nic *nic, struct sk_buff *skb)
+{
+	unsigned int len = skb->len;
+	struct sk_buff *clone = NULL;
+
+	tx_settle(nic);
+	if (tx_in_row(nic, skb->sk))
+		clone = skb_clone(skb, GFP_ATOMIC);
+	if (clone)
+		move_charge(skb, clone);
+	if (!ukl_gate_takes(nic->slot, skb)) {
+		if (clone) {
+			move_charge(clone, skb);
+			consume_skb(clone);
+		}
+		return false;
+	}
+	if (clone)
+		tx_keep(nic, clone);
+	nic->dev->stats.tx_packets++;
+	nic->dev->stats.tx_bytes += len;
+	return true;
+}
+
 static netdev_tx_t nic_xmit(struct sk_buff *skb, struct net_device *dev)
 {
 	struct nic *nic = netdev_priv(dev);
@@ -480,11 +603,8 @@ static netdev_tx_t nic_xmit(struct sk_buff *skb, struct net_device *dev)
 	int n = 0, i;
 	long sent;
 
-	if (nic->kind == UKL_DEV_USER && ukl_gate_takes(nic->slot, skb)) {
-		dev->stats.tx_packets++;
-		dev->stats.tx_bytes += len;
+	if (nic->kind == UKL_DEV_USER && tx_by_gate(nic, skb))
 		return NETDEV_TX_OK;
-	}
 	if (nic->vnet) {
 		if (virtio_net_hdr_from_skb(skb, &hdr, true, false, 0))
 			goto drop;
@@ -534,7 +654,7 @@ static netdev_tx_t nic_xmit(struct sk_buff *skb, struct net_device *dev)
 	nic->counts[TX_LARGE] += skb_is_gso(skb);
 	dev->stats.tx_packets++;
 	dev->stats.tx_bytes += skb->len;
-	dev_consume_skb_any(skb);
+	tx_done(nic, skb);
 	return NETDEV_TX_OK;
 
 drop:
@@ -565,7 +685,11 @@ static int nic_stop(struct net_device *dev)
 	ukl_poll_anew();
 	netif_stop_queue(dev);
 	hrtimer_cancel(&nic->retry);
+	hrtimer_cancel(&nic->settle);
 	napi_disable(&nic->napi);
+	local_bh_disable();
+	tx_settle(nic);
+	local_bh_enable();
 	rx_free(nic);
 	return 0;
 }
@@ -672,6 +796,10 @@ long ukl_netdev_add(unsigned int slot, const struct ukl_dev *spec)
 	nic->capture = spec->flags & UKL_DEV_F_CAPTURE;
 	hrtimer_init(&nic->retry, CLOCK_MONOTONIC, HRTIMER_MODE_REL_SOFT);
 	nic->retry.function = tx_retry;
+	hrtimer_init(&nic->settle, CLOCK_MONOTONIC, HRTIMER_MODE_REL_SOFT);
+	nic->settle.function = tx_settle_late;
+	hold_cycles = (unsigned long)ukl_boot_info.tsc_khz * HOLD_US / 1000;
+	row_cycles = (unsigned long)ukl_boot_info.tsc_khz * ROW_US / 1000;
 
 	strscpy(dev->name, spec->name, IFNAMSIZ);
 	dev->netdev_ops = &nic_ops;

@@ -12,6 +12,15 @@ struct net_device *ukl_net_device(unsigned int slot);
 /* Copies a frame of the interface in @slot to the capture, if there is one. */
 void ukl_net_capture(unsigned int slot, const struct sk_buff *skb);
 
+/* The slots that hold a sent frame, see tx_done(); and a look at them. */
+#ifdef CONFIG_UKL_NET
+extern unsigned int ukl_net_held;
+void ukl_net_settle(void);
+#else
+#define ukl_net_held 0
+static inline void ukl_net_settle(void) { }
+#endif
+
 /* Takes a frame that leaves by the gate of @slot; false: it does not. */
 bool ukl_gate_takes(unsigned int slot, struct sk_buff *skb);
 

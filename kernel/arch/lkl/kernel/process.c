@@ -26,6 +26,7 @@
 #include <asm/switch_to.h>
 #include <asm/syscall.h>
 #include <asm/ukl.h>
+#include "../drivers/net.h"
 
 struct task_struct *ukl_current = &init_task;
 static struct task_struct *switched_from;
@@ -276,6 +277,8 @@ void __noreturn ukl_user_loop(void)
 		}
 		local_irq_enable();
 		serve_call(t);
+		if (unlikely(ukl_net_held))
+			ukl_net_settle();
 		local_irq_disable();
 		exit_work(t);
 		if (unlikely(t->gone))
@@ -558,6 +561,10 @@ void __noreturn ukl_init_main(void)
 
 void arch_cpu_idle(void)
 {
+	/* Nobody gathers any more. */
+	if (unlikely(ukl_net_held))
+		__atomic_fetch_or(&ukl.pending, ukl_net_held * UKL_IRQ_DEV(0),
+				  __ATOMIC_SEQ_CST);
 	if (!READ_ONCE(ukl.pending) && !ukl.entering)
 		ukl_leave(&current->thread.sp, ukl.runner, UKL_LEFT_IDLE);
 	ukl_irq();
