@@ -59,6 +59,10 @@
 #define ACCEPT_NS	(5 * 1000000000L)
 #define SPIN_NS		30000		/* a wake-up costs about that */
 #define SPIN_STREAMS	2
+#define SMALL		8192
+#define ROW_MIN		8
+#define ROW_NS		500000		/* at most between two turns */
+#define NAP_NS		50000
 #define EDGE		(EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
 
 /* One direction of a flow. */
@@ -99,6 +103,9 @@ struct splice {
 	struct flow *pending[BUCKETS];
 	struct flow *busy, *closed;
 	int asked;				/* the host was sent data */
+	int small, large, answered;		/* what came from it, this turn */
+	unsigned int row;			/* turns with small ones only */
+	long row_at;
 	unsigned int streams;			/* outwards, not ended */
 	long next_look;				/* for expired ones */
 	int told;
@@ -242,7 +249,7 @@ static long write_to(struct splice *s, struct flow *f, struct way *w,
 	if (w == &f->in)
 		return call(s, sendto, f->inner, data, size,
 			    MSG_DONTWAIT | MSG_NOSIGNAL);
-	s->asked = 1;
+	s->asked = s->answered = 1;
 	n = send(f->host, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
 	return n < 0 ? -errno : n;
 }
@@ -343,6 +350,10 @@ static long move(struct splice *s, struct flow *f, struct way *w)
 		if (!n) {
 			w->ended = 1;
 			continue;
+		}
+		if (w == &f->in) {
+			s->small |= n < SMALL;
+			s->large |= n >= SMALL;
 		}
 		/* That was all; what comes later is an event. */
 		if (n < CHUNK && !w->to_end)
@@ -908,6 +919,27 @@ static int host_is_quiet(struct splice *s)
 	return 1;
 }
 
+/*
+ * Somebody on the host sends in small pieces, one after another, and is not
+ * answered.  Let some gather: taking each at once costs its sender a wake-up,
+ * and the reader another.
+ */
+static void let_gather(struct splice *s)
+{
+	struct timespec nap = { 0, NAP_NS };
+	long now;
+
+	if (s->small || s->large || s->answered) {
+		now = now_ns();
+		s->row = s->small && !s->large && !s->answered &&
+			 now - s->row_at < ROW_NS ? s->row + 1 : 0;
+		s->row_at = now;
+	}
+	if (s->small && s->row >= ROW_MIN)
+		nanosleep(&nap, NULL);
+	s->small = s->large = s->answered = 0;
+}
+
 static void *splice_thread(void *arg)
 {
 	struct splice *s = arg;
@@ -916,6 +948,7 @@ static void *splice_thread(void *arg)
 	int n, i, wait;
 
 	prctl(PR_SET_NAME, "ukl-tcp");
+	prctl(PR_SET_TIMERSLACK, 1);
 	if (ukl_thread_enter(s->gate.th) || gate_enter(&s->gate)) {
 		say("warning: user networking: no TCP: the library kernel has "
 		    "no room for a thread");
@@ -927,6 +960,7 @@ static void *splice_thread(void *arg)
 			return NULL;
 		serve_busy(s);
 		free_closed(s);
+		let_gather(s);
 		if (n || s->busy)
 			continue;
 		/*
