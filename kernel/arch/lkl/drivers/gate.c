@@ -209,6 +209,8 @@ long ukl_gate_add(unsigned int slot, int listener)
 	*(struct gate **)netdev_priv(gate->port) = gate;
 	dev_net_set(gate->port, current->nsproxy->net_ns);
 	gate->port->mtu = nic->mtu;
+	netif_set_tso_max_size(gate->port, INNER_GSO);
+	ukl_net_long_packets(gate->port);
 	err = register_netdev(gate->port);
 	if (err)
 		goto free_port;

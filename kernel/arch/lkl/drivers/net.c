@@ -54,7 +54,6 @@
 #define SETTLE_NS	(1 * NSEC_PER_MSEC)	/* if nobody comes by */
 #define STREAM_BUF	(256 * 1024)
 #define FDB_SIZE	64
-#define LOOPBACK_GSO	(256 * 1024)
 
 struct rx_page {
 	struct page	*page;
@@ -816,6 +815,11 @@ long ukl_netdev_add(unsigned int slot, const struct ukl_dev *spec)
 				   NETIF_F_TSO6 | NETIF_F_TSO_ECN;
 		dev->features = dev->hw_features | NETIF_F_GRO;
 		dev->vlan_features = dev->features;
+		/* TCP that leaves here ends in the same kernel, see gate.c. */
+		if (spec->kind == UKL_DEV_USER) {
+			netif_set_tso_max_size(dev, INNER_GSO);
+			ukl_net_long_packets(dev);
+		}
 	} else if (spec->kind == UKL_DEV_STREAM) {
 		nic->in = kmalloc(STREAM_BUF, GFP_KERNEL);
 		nic->out = kmalloc(FRAME_MAX + 4, GFP_KERNEL);
@@ -890,15 +894,19 @@ static void init_memory_limits(void)
  * Packets between sockets of one kernel may be as long as a large write: each
  * costs as much as a short one.
  */
+void ukl_net_long_packets(struct net_device *dev)
+{
+	WRITE_ONCE(dev->gso_max_size, INNER_GSO);
+	WRITE_ONCE(dev->gso_ipv4_max_size, INNER_GSO);
+}
+
 static int on_device(struct notifier_block *block, unsigned long event,
 		     void *info)
 {
 	struct net_device *dev = netdev_notifier_info_to_dev(info);
 
-	if (event == NETDEV_REGISTER && (dev->flags & IFF_LOOPBACK)) {
-		WRITE_ONCE(dev->gso_max_size, LOOPBACK_GSO);
-		WRITE_ONCE(dev->gso_ipv4_max_size, LOOPBACK_GSO);
-	}
+	if (event == NETDEV_REGISTER && (dev->flags & IFF_LOOPBACK))
+		ukl_net_long_packets(dev);
 	return NOTIFY_DONE;
 }
 

@@ -6,6 +6,8 @@
 #include <linux/netdevice.h>
 #include <linux/skbuff.h>
 
+#define INNER_GSO	(256 * 1024)
+
 /* The interface in @slot, or NULL. */
 struct net_device *ukl_net_device(unsigned int slot);
 
@@ -20,6 +22,9 @@ void ukl_net_settle(void);
 #define ukl_net_held 0
 static inline void ukl_net_settle(void) { }
 #endif
+
+/* Both ends of @dev are in this kernel. */
+void ukl_net_long_packets(struct net_device *dev);
 
 /* Takes a frame that leaves by the gate of @slot; false: it does not. */
 bool ukl_gate_takes(unsigned int slot, struct sk_buff *skb);
