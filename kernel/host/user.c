@@ -2,7 +2,8 @@
 /*
  * The user backend: a way out for an instance that needs nothing but sockets.
  *
- * TCP is spliced to sockets of the host's (splice.c).  For everything else
+ * TCP is spliced to sockets of the host's (splice.c), pings to far away are
+ * passed on by others (echo.c).  For everything else
  * there is libslirp, an IP stack that does with the host's socket calls what
  * the instance's datagrams ask for; it runs in a thread of the kernel host,
  * "ukl-user".  No TAP device, no namespace, no privilege, no other process.
@@ -39,6 +40,7 @@
  */
 #define _GNU_SOURCE
 #include "host.h"
+#include "echo.h"
 #include "splice.h"
 
 #include <arpa/inet.h>
@@ -106,6 +108,7 @@ struct user {
 	int len6;
 
 	Slirp *slirp;
+	struct echo *echo;
 	struct timer timer[TIMERS];
 	struct pollfd *poll;
 	int npoll, apoll;
@@ -407,7 +410,8 @@ static void read_frames(struct user *u)
 		    hdr.csum_start + hdr.csum_offset + 2 <= len)
 			finish_sum(frame + hdr.csum_start,
 				   len - hdr.csum_start, hdr.csum_offset);
-		if (!u->npublish || !answer_loopback(u, frame, len))
+		if ((!u->npublish || !answer_loopback(u, frame, len)) &&
+		    !echo_takes(u->echo, frame, len))
 			slirp_input(u->slirp, frame, len);
 	}
 }
@@ -652,15 +656,16 @@ static void *user_thread(void *arg)
 	struct user *u = arg;
 	uint32_t timeout;
 	int64_t began;
-	int filled, n;
+	int filled, echoes, n;
 
 	prctl(PR_SET_NAME, "ukl-user");
 	for (;;) {
 		timeout = run_timers(u, 1000000);
-		u->npoll = 1;
 		u->poll[0].fd = u->fd;
 		u->poll[0].events = u->head ? POLLIN | POLLOUT : POLLIN;
 		filled = u->queued < QUEUE_LOW;
+		echoes = filled ? echo_polls(u->echo, u->poll + 1) : 0;
+		u->npoll = 1 + echoes;
 		if (filled)
 			slirp_pollfds_fill(u->slirp, &timeout, add_poll, u);
 		/*
@@ -684,6 +689,7 @@ static void *user_thread(void *arg)
 		}
 		if (u->poll[0].revents & POLLOUT)
 			send_queued(u);
+		echo_polled(u->echo, u->poll + 1, echoes);
 		/*
 		 * First this: libslirp looks at the clock here only, and
 		 * sockets made by an old clock expire at once.
@@ -707,6 +713,29 @@ static struct in6_addr in_net6(const struct user *u, unsigned int n)
 static struct in_addr in_net4(const struct user *u, unsigned int n)
 {
 	return (struct in_addr){ htonl(ntohl(u->net4.s_addr) + n) };
+}
+
+static void give_frame(const void *frame, size_t len, void *opaque)
+{
+	send_packet(frame, len, opaque);
+}
+
+static void start_echo(struct user *u)
+{
+	struct echo_config config = {
+		.net4 = u->net4,
+		.mask4 = u->mask4,
+		.net6 = u->net6,
+		.len6 = u->len6,
+		.gateway4 = in_net4(u, 2),
+		.gateway6 = in_net6(u, 2),
+		.give = give_frame,
+		.opaque = u,
+	};
+
+	u->echo = echo_new(&config);
+	if (!u->echo)
+		fail("--device: %s", strerror(ENOMEM));
 }
 
 static void start_slirp(struct user *u, const char *text)
@@ -839,11 +868,12 @@ int user_open(int slot, struct ukl_dev *dev, const char *text)
 			setsockopt(ends[i], SOL_SOCKET, SO_SNDBUF, &size,
 				   sizeof(size));
 	u->fd = ends[0];
-	u->apoll = 64;
+	u->apoll = 2 * ECHO_FLOWS;
 	u->poll = calloc(u->apoll, sizeof(*u->poll));
 	if (!u->poll)
 		fail("--device: %s", strerror(ENOMEM));
 	start_slirp(u, text);
+	start_echo(u);
 	for (i = 0; i < u->npublish; i++)
 		add_publish(u, &u->publish[i]);
 

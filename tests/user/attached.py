@@ -67,6 +67,11 @@ class Socket:
         data = pack(address)
         self.attached.syscall(_BIND, self.fd, data, len(data))
 
+    def option(self, level: int, name: int, value: int) -> None:
+        self.attached.syscall(
+            _SETSOCKOPT, self.fd, level, name, struct.pack("=i", value), 4
+        )
+
     def listen(self, backlog: int = 128) -> None:
         self.attached.syscall(_LISTEN, self.fd, backlog)
 

@@ -8,8 +8,10 @@ import signal
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -364,37 +366,106 @@ def test_a_reader_that_does_not_read(scene: Scene, attached: Attachment) -> None
         s.close()
 
 
-def ping(attached: Attachment, to: str) -> bytes | None:
-    """The payload of the answer to one echo request (RFC 792); None: none."""
-    with Socket(attached, socket.AF_INET, socket.SOCK_RAW, -1, 1) as s:
-        message = struct.pack("!BBHHH", 8, 0, 0, 77, 1) + b"are you there?"
-        total = sum(struct.unpack(f"!{len(message) // 2}H", message))
-        total = (total & 0xFFFF) + (total >> 16)
-        message = message[:2] + struct.pack("!H", ~total & 0xFFFF) + message[4:]
+@dataclass
+class Heard:
+    """An ICMP message: its type and code, who sent it, and what it carries."""
+
+    kind: int
+    code: int
+    sender: str
+    ttl: int
+    body: bytes
+
+
+def ping(
+    attached: Attachment, to: str, *, number: int = 77, ttl: int = 64
+) -> Heard | None:
+    """What comes of one echo request (RFC 792, RFC 4443); None: nothing."""
+    v6 = ":" in to
+    family, protocol = (socket.AF_INET6, 58) if v6 else (socket.AF_INET, 1)
+    with Socket(attached, family, socket.SOCK_RAW, -1, protocol) as s:
+        level, hops = (
+            (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS)
+            if v6
+            else (socket.IPPROTO_IP, socket.IP_TTL)
+        )
+        s.option(level, hops, ttl)
+        message = struct.pack("!BBHHH", 128 if v6 else 8, 0, 0, number, 1)
+        message += b"are you there?"
+        if not v6:  # IPv6's has the addresses in it: the kernel's
+            total = sum(struct.unpack(f"!{len(message) // 2}H", message))
+            total = (total & 0xFFFF) + (total >> 16)
+            message = message[:2] + struct.pack("!H", ~total & 0xFFFF) + message[4:]
         s.sendto(message, (to, 0))
-        while s.readable(1):
-            answer, _ = s.recvfrom()
-            if answer[20] == 0:
-                return answer[28:]
+        end = time.monotonic() + 1
+        while s.readable(max(0, end - time.monotonic())):
+            data, (sender, _) = s.recvfrom()
+            answered = data[8] if not v6 else 0
+            icmp = data if v6 else data[20:]
+            quoted = icmp[8 + (40 if v6 else 20) :]
+            own = icmp[4:8] if icmp[0] in (0, 129) else quoted[4:8]
+            if icmp[0] not in (8, 128) and own == struct.pack("!HH", number, 1):
+                return Heard(icmp[0], icmp[1], sender, answered, icmp[8:])
     return None
+
+
+def let_ping(scene: Scene, *, allowed: bool) -> None:
+    who = "0 65534" if allowed else "1 0"
+    scene.run("sh", "-c", f"echo {who} >/proc/sys/net/ipv4/ping_group_range")
 
 
 @pytest.mark.parametrize("allowed", [False, True], ids=["forbidden", "allowed"])
 def test_ping(scene: Scene, boot: Boot, allowed: bool) -> None:
     """Where the host lets its users ping, the instance pings."""
-    scene.run(
-        "sh",
-        "-c",
-        f"echo {'0 65534' if allowed else '1 0'} >/proc/sys/net/ipv4/ping_group_range",
-    )
+    let_ping(scene, allowed=allowed)
     with boot().attach() as attached:
         configure(attached)
-        assert ping(attached, "10.0.2.2") == b"are you there?"
-        answer = ping(attached, SERVER[socket.AF_INET])
-    if allowed or not scene.unprivileged:
-        assert answer == b"are you there?"
-    else:
-        assert answer is None
+        near = ping(attached, "10.0.2.2")
+        assert near
+        assert near.body == b"are you there?"
+        for family, kind in ((socket.AF_INET, 0), (socket.AF_INET6, 129)):
+            far = ping(attached, SERVER[family])
+            if allowed or not scene.unprivileged:
+                assert far
+                assert (far.kind, far.code) == (kind, 0)
+                assert far.sender == SERVER[family]
+                assert far.body == b"are you there?"
+                # As the host had it.
+                assert far.ttl == (64 if kind == 0 else 0)
+            else:
+                # libslirp asks the UDP port for echoes instead.
+                assert far is None or far.kind == 3
+
+
+def test_more_pings_than_are_remembered(scene: Scene, boot: Boot) -> None:
+    let_ping(scene, allowed=True)
+    with boot().attach() as attached:
+        configure(attached)
+        for number in [*range(100, 150), 100]:
+            far = ping(attached, SERVER[socket.AF_INET], number=number)
+            assert far
+            assert far.body == b"are you there?"
+
+
+@pytest.mark.parametrize(
+    ("to", "ttl", "kind", "code", "sender"),
+    [
+        (SERVER[socket.AF_INET], 1, 11, 0, "10.0.2.2"),
+        (SERVER[socket.AF_INET6], 1, 3, 0, "fd00::2"),
+        ("203.0.113.9", 64, 3, 0, "10.0.2.2"),
+        ("2001:db8:9::9", 64, 1, 0, "fd00::2"),
+    ],
+)
+def test_pings_that_get_nowhere(
+    scene: Scene, boot: Boot, to: str, ttl: int, kind: int, code: int, sender: str
+) -> None:
+    """The gateway says why, as a router does."""
+    let_ping(scene, allowed=True)
+    with boot().attach() as attached:
+        configure(attached)
+        said = ping(attached, to, ttl=ttl)
+    assert said
+    assert (said.kind, said.code, said.sender) == (kind, code, sender)
 
 
 def test_other_networks(scene: Scene, boot: Boot) -> None:

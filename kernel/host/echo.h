@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Echo requests (ping) of the user backend. */
+#ifndef UKL_ECHO_H
+#define UKL_ECHO_H
+
+#include <netinet/in.h>
+#include <poll.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define ECHO_FLOWS	32
+
+struct echo_config {
+	struct in_addr net4, mask4;	/* what is in it is not ours */
+	struct in6_addr net6;
+	int len6;
+	struct in_addr gateway4;
+	struct in6_addr gateway6;
+	/* Takes a frame to the instance. */
+	void (*give)(const void *frame, size_t len, void *opaque);
+	void *opaque;
+};
+
+struct echo *echo_new(const struct echo_config *config);
+
+/* Takes a frame from the instance; 0: it is not an echo request to far away. */
+int echo_takes(struct echo *e, const uint8_t *frame, size_t len);
+
+/* What is waited for: at most ECHO_FLOWS entries; how many there are. */
+int echo_polls(const struct echo *e, struct pollfd *polls);
+
+/* Looks at the same entries after poll(). */
+void echo_polled(struct echo *e, const struct pollfd *polls, int n);
+
+#endif
