@@ -234,7 +234,7 @@ static int read_error(struct echo *e, struct flow *f)
 	return 1;
 }
 
-static int read_answer(struct echo *e, struct flow *f)
+static void read_answer(struct echo *e, struct flow *f)
 {
 	size_t head = f->v6 ? IP6 : IP4;
 	uint8_t *icmp = e->out + ETHERNET + head, *in = e->in;
@@ -251,23 +251,22 @@ static int read_answer(struct echo *e, struct flow *f)
 	size_t skip;
 
 	if (n < 0)
-		return 0;
+		return;
 	/* A raw socket of IPv4 gives the header as well. */
 	if (f->raw && !f->v6) {
 		skip = (in[0] & 15) * 4;
 		if (n < IP4 || (size_t)n < skip)
-			return 1;
+			return;
 		in += skip;
 		n -= skip;
 	}
 	if (n < ICMP || in[0] != (f->v6 ? ICMP6_ECHO_REPLY : ICMP_ECHOREPLY) ||
 	    memcmp(in + 4, &f->outer_id, 2))
-		return 1;
+		return;
 	memcpy(icmp, in, n);
 	memcpy(icmp + 4, &f->id, 2);
 	f->used = now_s();
 	give(e, f, f->to, heard_ttl(&msg), n);
-	return 1;
 }
 
 int echo_polls(const struct echo *e, struct pollfd *polls)
@@ -289,11 +288,12 @@ void echo_polled(struct echo *e, const struct pollfd *polls, int n)
 	for (f = e->flow; f < e->flow + ECHO_FLOWS; f++) {
 		if (f->fd < 0)
 			continue;
-		if (i < n && polls[i].fd == f->fd && polls[i].revents) {
-			while (read_error(e, f))
-				;
-			while (read_answer(e, f))
-				;
+		if (i < n && polls[i].fd == f->fd) {
+			if (polls[i].revents & POLLERR)
+				read_error(e, f);
+			/* If there are more, there will be another look. */
+			if (polls[i].revents & POLLIN)
+				read_answer(e, f);
 		}
 		i++;
 		if (now - f->used > IDLE_S)
