@@ -21,6 +21,9 @@ void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void fail(const char *fmt, ...)
 	__attribute__((format(printf, 1, 2), noreturn));
 
+/* May the kernel host run on more than one CPU? */
+int many_cpus(void);
+
 /**
  * Opens the host side of the interface that @spec describes (see devices.c)
  * and fills in @dev.  Returns the descriptor, or fails.

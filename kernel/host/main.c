@@ -227,6 +227,13 @@ static void start_thread(void *(*fn)(void *), void *arg)
 	pthread_attr_destroy(&attr);
 }
 
+int many_cpus(void)
+{
+	cpu_set_t set;
+
+	return sched_getaffinity(0, sizeof(set), &set) || CPU_COUNT(&set) > 1;
+}
+
 /* Timers are as exact as the host can make them. */
 static void *timer_thread(void *th)
 {
@@ -745,13 +752,6 @@ static void *memory_thread(void *unused)
 	madvise((void *)(end - table), table, MADV_POPULATE_WRITE);
 	madvise((void *)first, FIRST_PAGES, MADV_POPULATE_WRITE);
 	return NULL;
-}
-
-static int many_cpus(void)
-{
-	cpu_set_t set;
-
-	return sched_getaffinity(0, sizeof(set), &set) || CPU_COUNT(&set) > 1;
 }
 
 static void map_instance(void)

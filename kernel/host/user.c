@@ -656,7 +656,7 @@ static void *user_thread(void *arg)
 	struct user *u = arg;
 	uint32_t timeout;
 	int64_t began;
-	int filled, echoes, n;
+	int filled, echoes, spin = many_cpus(), n;
 
 	prctl(PR_SET_NAME, "ukl-user");
 	for (;;) {
@@ -670,11 +670,12 @@ static void *user_thread(void *arg)
 			slirp_pollfds_fill(u->slirp, &timeout, add_poll, u);
 		/*
 		 * The next frame or answer mostly comes within moments:
-		 * being woken for it would take longer than looking again.
-		 * Others who want the CPU get it.
+		 * being woken for it would take longer than looking again,
+		 * where it is made on another CPU.
 		 */
 		n = poll(u->poll, u->npoll, 0);
-		for (began = clock_ns(NULL); !n && clock_ns(NULL) - began < SPIN_NS;
+		for (began = clock_ns(NULL);
+		     spin && !n && clock_ns(NULL) - began < SPIN_NS;
 		     n = poll(u->poll, u->npoll, 0))
 			sched_yield();
 		if (!n && timeout) {
