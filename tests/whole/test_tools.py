@@ -220,6 +220,58 @@ def test_nft(box: User, tmp_path: Path) -> None:
     assert box.ukl("exec", "box", "nft", "list", "ruleset") == ""
 
 
+LONG_RULES = """\
+table inet t {
+  chain in {
+    type filter hook input priority 0
+    ct state invalid counter name wrong drop
+  }
+  chain out {
+    type filter hook output priority 0
+    meta length > 100000 counter name long
+  }
+  counter wrong { }
+  counter long { }
+}
+"""
+TO_ITSELF = """
+import hashlib, os, socket, threading
+data = os.urandom(1 << 20) * 32
+for family, address in (socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"):
+    listener = socket.create_server((address, 0), family=family)
+    heard = hashlib.sha256()
+    def read():
+        with listener.accept()[0] as peer:
+            while piece := peer.recv(1 << 18):
+                heard.update(piece)
+    reader = threading.Thread(target=read)
+    reader.start()
+    with socket.create_connection(listener.getsockname()[:2]) as s:
+        s.sendall(data)
+    reader.join()
+    assert heard.digest() == hashlib.sha256(data).digest(), address
+"""
+
+
+@pytest.mark.parametrize(
+    "qdisc", [None, "netem delay 1ms", "fq", "tbf rate 4gbit burst 1m latency 50ms"]
+)
+def test_long_packets(box: User, tmp_path: Path, qdisc: str | None) -> None:
+    """On a loopback interface they are four times Linux's; all else takes them."""
+    rules = tmp_path / "rules.nft"
+    rules.write_text(LONG_RULES)
+    box.ukl("exec", "box", "nft", "-f", rules)
+    if qdisc:
+        words = qdisc.split()
+        box.ukl("exec", "box", "tc", "qdisc", "add", "dev", "lo", "root", *words)
+    box.ukl("exec", "box", "python3", "-c", TO_ITSELF)
+    listed = json.loads(box.ukl("exec", "box", "nft", "-j", "list", "counters"))
+    counters = [one["counter"] for one in listed["nftables"] if "counter" in one]
+    packets = {one["name"]: one["packets"] for one in counters}
+    assert packets["wrong"] == 0
+    assert packets["long"] > 50
+
+
 def test_tcpdump(box: User) -> None:
     """It sees what another program of the instance sends, and both directions."""
     environment = box.environment()
