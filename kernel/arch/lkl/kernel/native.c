@@ -325,11 +325,20 @@ static unsigned int poll_host(struct ukl_thread *th, int event,
 		th->also[i].revents = pfd[first_also + i].revents;
 		ready |= th->also[i].revents != 0;
 	}
-	if (ready) {
+	if (ready)
 		th->also_ready = 1;
-		native_poke(th, th);
-	}
 	return bits;
+}
+
+/*
+ * Ends the call of @th if one of its own descriptors has become ready.  Not
+ * while it says that it polls: it would ring for itself, and wake up for that
+ * from its next wait.
+ */
+static void end_if_ready(struct ukl_thread *th)
+{
+	if (unlikely(th->also_ready))
+		native_poke(th, th);
 }
 
 static int take_wait_slot(struct ukl_thread *th)
@@ -367,11 +376,13 @@ static void poll_also(struct ukl_thread *th)
 	if (slot < 0) {
 		if (!SHARED_LOAD(&th->wake))
 			poll_host(th, NO_EVENT, 0, NSEC_PER_MSEC_L);
+		end_if_ready(th);
 		return;
 	}
 	if (shared_cas(&th->wake, 0, UKL_WAKE_POLLING)) {
 		poll_host(th, UKL_FD_WAIT + slot, 0, -1);
 		SHARED_AND(&th->wake, ~UKL_WAKE_POLLING);
+		end_if_ready(th);
 	}
 	free_wait_slot(th);
 }
@@ -419,7 +430,7 @@ enum waited {
 /* Waits until @th is given the CPU.  @lead: it may poll the devices. */
 static enum waited wait_for_cpu(struct ukl_thread *th, bool lead)
 {
-	unsigned int old, bits, spin;
+	unsigned int old, bits, spin, was_ready;
 
 	for (;;) {
 		old = SHARED_XCHG(&th->wake, 0);
@@ -456,9 +467,12 @@ static enum waited wait_for_cpu(struct ukl_thread *th, bool lead)
 			}
 			if (SHARED_LOAD(&ukl.io_polls))
 				ring(th, UKL_FD_IO);
+			was_ready = th->also_ready;
 			bits = poll_host(th, UKL_FD_KICK,
 					 READ_ONCE(ukl.devs), -1);
 			SHARED_AND(&th->wake, ~UKL_WAKE_LEADING);
+			if (!was_ready)
+				end_if_ready(th);
 			resign(th);
 			if (bits) {
 				SHARED_OR(&ukl.pending, bits);
