@@ -79,6 +79,12 @@ EXCLUDED = (
 UNPACK_RECIPE = 1
 """Raise when the same tarball and patches must be unpacked anew."""
 
+ORIGIN = (
+    "it comes with Debian 12's security updates: the suite bookworm-security must be "
+    "among apt's sources"
+)
+"""Where the source package is."""
+
 _DECOMPRESSORS = {
     ".xz": ["xz", "-T0", "-dc"],
     ".gz": ["gzip", "-dc"],
@@ -129,7 +135,7 @@ def find_tarball(given: Path | None, memo: Path) -> Tarball:
     """
     if given is None:
         given = PACKAGE_TARBALL
-        tools.ensure((tools.Requirement(str(given), PACKAGE),))
+        tools.ensure((tools.Requirement(str(given), PACKAGE, ORIGIN),))
     path = given.resolve()
     if not path.is_file():
         raise UklError(

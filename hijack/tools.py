@@ -18,6 +18,8 @@ class Requirement:
 
     what: str
     package: str
+    origin: str = ""
+    """Where the package comes from, if not every Debian 12 has its archive."""
 
     def is_met(self) -> bool:
         if self.what.startswith("/"):
@@ -79,7 +81,10 @@ def ensure(requirements: tuple[Requirement, ...]) -> None:
         if len(packages) > 1
         else f"the package {names} is missing; install it"
     )
-    failure = UklError(f"{what} with: apt-get install {' '.join(packages)}")
+    failure = UklError(
+        f"{what} with: apt-get install {' '.join(packages)}",
+        "; ".join(sorted({one.origin for one in missing if one.origin})),
+    )
     prefix = privilege()
     if prefix is None or shutil.which("apt-get") is None:
         raise failure

@@ -321,7 +321,9 @@ def test_missing_source_package(
         source.find_tarball(None, tmp_path / "memo.json")
     assert str(caught.value) == (
         "ukl: the package linux-source-6.12 is missing; "
-        "install it with: apt-get install linux-source-6.12"
+        "install it with: apt-get install linux-source-6.12 (it comes with Debian "
+        "12's security updates: the suite bookworm-security must be among apt's "
+        "sources)"
     )
 
 
