@@ -10,9 +10,9 @@
  * The slot holds a copy of the instructions up to the call, puts the address
  * behind the call into rcx as the call would, and goes to the entry.
  *
- * Four forms, in glibc and nearly everywhere:
+ * The forms, in glibc and nearly everywhere:
  *
- *	mov $number, %eax; syscall
+ *	mov $number, %eax; what the compiler put between; syscall
  *	cmpb $0, variable(%rip); je; xor %eax, %eax; syscall	(read)
  *	mov 0x10(%rsp), %rsi; mov %eax, %r8d; mov 8(%rsp), %edi;
  *		xor %eax, %eax; syscall		(read with threads)
@@ -22,7 +22,13 @@
  * a two-byte jump, if the padding behind a function is near enough to hold a
  * jump to the slot.  A call that is made again then jumps again.
  *
- * All others go on to trap.  Slots for text that is too far from ours, as that
+ * "What the compiler put between" are moves and the like, whose lengths
+ * simple() knows.  They are decoded from a place where an instruction surely
+ * begins: a mov of the very number that was called, or the instruction behind
+ * another system call, from where each of five bytes or more will do.
+ *
+ * All others go on to trap, and are remembered, so that nobody looks at them
+ * with each trap.  Slots for text that is too far from ours, as that
  * of programs with addresses of their own, lie in areas near them.
  *
  * A process begins when it has trapped HOT times,
@@ -37,7 +43,9 @@
 
 #define HOT		400
 #define SLOT		64
-#define HEAD_MAX	16
+#define HEAD_MAX	31	/* and finish()'s 21 bytes fill a slot */
+#define LOOK_BACK	128	/* to another system call */
+#define HOPELESS	256
 #define RANGES		32
 
 struct slot {
@@ -63,6 +71,7 @@ static struct {
 	u32 areas;		/* beside the first, which is ours */
 	u32 pads;
 	struct { struct slot *at; u32 used; } area[AREAS];
+	u64 hopeless[HOPELESS];	/* sites, by their last bits */
 	u32 n;			/* ranges; read once */
 	struct { u64 from, to; } range[RANGES];
 } rw;
@@ -158,39 +167,189 @@ static void finish(struct slot *s, struct slot *real, u8 *p)
 }
 
 /*
+ * Length of the instruction at @p, 0 for any that may not be moved or is not
+ * known here.  *@rel: where in it an address relative to its end is, or 0.
+ */
+static int simple(const u8 *p, const u8 *end, int *rel)
+{
+	const u8 *begin = p;
+	bool wide = false;
+	int imm = 0;
+	u8 op, mod;
+
+	*rel = 0;
+	if (end - p < 16)
+		return 0;
+	if ((*p & 0xf0) == 0x40)
+		wide = *p++ & 8;
+	op = *p++;
+	if (op >= 0xb8 && op <= 0xbf)
+		return p - begin + (wide ? 8 : 4);
+	if (op == 0x90)
+		return p - begin;
+	if (op == 0x0f) {
+		/* movups, movaps, movzx and movsx. */
+		if ((*p & 0xfe) != 0x10 && (*p & 0xfe) != 0x28 &&
+		    (*p & 0xf6) != 0xb6)
+			return 0;
+		op = 0x8b;
+		p++;
+	}
+	switch (op) {
+	case 0x01: case 0x09: case 0x21: case 0x29: case 0x31: case 0x39:
+	case 0x03: case 0x0b: case 0x23: case 0x2b: case 0x33: case 0x3b:
+	case 0x85: case 0x88: case 0x89: case 0x8a: case 0x8b: case 0x8d:
+	case 0x63:
+		break;
+	case 0x83: case 0xc6:
+		imm = 1;
+		break;
+	case 0x81: case 0xc7:
+		imm = 4;
+		break;
+	default:
+		return 0;
+	}
+	if ((op == 0xc6 || op == 0xc7) && (*p & 0x38))
+		return 0;
+	mod = *p++;
+	if (mod >> 6 != 3) {
+		if ((mod & 7) == 4 && (*p++ & 7) == 5 && mod >> 6 == 0)
+			p += 4;
+		if (mod >> 6 == 0 && (mod & 7) == 5) {
+			*rel = p - begin;
+			p += 4;
+		} else if (mod >> 6) {
+			p += mod >> 6 == 1 ? 1 : 4;
+		}
+	}
+	return p + imm - begin;
+}
+
+/* Length of the conditional jump at @p, or 0. */
+static int branch(const u8 *p)
+{
+	if ((p[0] & 0xf0) == 0x70)
+		return 2;
+	return p[0] == 0x0f && (p[1] & 0xf0) == 0x80 ? 6 : 0;
+}
+
+/* Copies the @head bytes before @end to @to, which will run at @real. */
+static bool move(u8 *to, u8 *real, const u8 *end, int head, u64 site)
+{
+	const u8 *p = end - head;
+	int n, rel;
+	u64 target;
+
+	for (; p < end; p += n, to += n, real += n) {
+		n = simple(p, end + 16, &rel);
+		if (!n || p + n > end)
+			return false;
+		memcpy(to, p, n);
+		if (!rel)
+			continue;
+		target = site - (end - p) + n + *(const int *)(p + rel);
+		if (!near(target, (u64)real))
+			return false;
+		put32(to + rel, target - ((u64)real + n));
+	}
+	return true;
+}
+
+/* How many bytes before @end begin with one that sets the call's number. */
+static int from_number(const u8 *end, u64 nr)
+{
+	const u8 *p, *q;
+	int head, n, rel;
+
+	for (head = 5; head <= HEAD_MAX; head++) {
+		p = end - head;
+		if (*p != 0xb8 || (p[-1] & 0xf0) == 0x40 ||
+		    *(const u32 *)(p + 1) != nr)
+			continue;
+		for (q = p; q < end; q += n) {
+			n = simple(q, end + 16, &rel);
+			if (!n)
+				break;
+		}
+		if (q == end)
+			return head;
+	}
+	return 0;
+}
+
+/*
+ * How many bytes before @site begin with an instruction that is long enough,
+ * as read from behind the next system call before it that we know.
+ */
+static int from_neighbour(u64 site)
+{
+	u8 text[LOOK_BACK + 16];
+	u64 from = 0, at;
+	u32 i, k;
+	int n, rel, head = 0;
+
+	for (i = 0; i <= rw.areas; i++)
+		for (k = 0; k < rw.area[i].used; k++) {
+			at = rw.area[i].at[k].site;
+			if (at < site && site - at <= LOOK_BACK && at > from)
+				from = at;
+		}
+	if (!from || !in_range(from, site + 16) ||
+	    copy_user(text, (void *)from, site - from + 16))
+		return 0;
+	for (at = from + 2; at < site; at += n) {
+		const u8 *p = text + (at - from);
+
+		n = branch(p);
+		if (n) {
+			head = 0;
+			continue;
+		}
+		n = simple(p, text + (site - from) + 16, &rel);
+		if (!n)
+			return 0;
+		if (n >= 5 && site - at <= HEAD_MAX && !head)
+			head = site - at;
+	}
+	return at == site ? head : 0;
+}
+
+/*
  * Writes the slot's code for the call at @site, the bytes before which are
- * @b[0 … HEAD_MAX).  Returns how many of these it has copied, which is where
- * the jump goes; 0: none of the forms.
+ * @b[0 … HEAD_MAX), behind another one, and followed by 16.  Returns how many
+ * of these it has copied, which is where the jump goes; 0: none of the forms.
  */
 static int compose(struct slot *s, struct slot *real, u64 site, const u8 *b,
 		   u64 nr)
 {
-	const u8 *end = b + HEAD_MAX;
+	static const u8 form3[14] = {
+		0x48, 0x8b, 0x74, 0x24, 0x10, 0x41, 0x89, 0xc0, 0x8b,
+		0x7c, 0x24, 0x08, 0x31, 0xc0,
+	};
+	const u8 *end = b + 1 + HEAD_MAX;
 	u8 *p = s->code;
-	int head;
+	int head, i;
 	u64 at;
-	int i;
 
 #define REAL	(real->code + (p - s->code))
-	if (end[-5] == 0xb8 && (end[-6] & 0xf0) != 0x40 &&
-	    *(u32 *)(end - 4) == nr) {
+	s->form = 1;
+	head = from_number(end, nr);
+	if (!head && end[-5] == 0x4c && end[-4] == 0x8b && end[-3] == 0x4c &&
+	    end[-2] == 0x24 && end[-1] == 0x08)
 		head = 5;
-		s->form = 1;
-		for (i = 0; i < head; i++)
-			*p++ = end[i - head];
-	} else if (end[-5] == 0x4c && end[-4] == 0x8b && end[-3] == 0x4c &&
-		   end[-2] == 0x24 && end[-1] == 0x08) {
-		head = 5;
-		s->form = 1;
-		for (i = 0; i < head; i++)
-			*p++ = end[i - head];
-	} else if (!nr && end[-11] == 0x80 && end[-10] == 0x3d &&
-		   end[-5] == 0 && end[-4] == 0x74 && end[-2] == 0x31 &&
-		   end[-1] == 0xc0) {
+	if (!head && !nr) {
+		for (i = 0; i < 14 && end[i - 14] == form3[i]; i++)
+			;
+		head = i == 14 ? 14 : 0;
+	}
+	if (!head && !nr && end[-11] == 0x80 && end[-10] == 0x3d &&
+	    end[-5] == 0 && end[-4] == 0x74 && end[-2] == 0x31 &&
+	    end[-1] == 0xc0) {
 		head = 11;
 		s->form = 2;
 		/* cmpb: the byte compared with comes behind the address. */
-		at = site - 4 + *(int *)(end - 9);
+		at = site - 4 + *(const int *)(end - 9);
 		if (!near(at, (u64)real))
 			return 0;
 		p = put_rel(p, REAL + 1, "\x80\x3d", 2, at);
@@ -200,20 +359,11 @@ static int compose(struct slot *s, struct slot *real, u64 site, const u8 *b,
 		*p++ = 0x31;
 		*p++ = 0xc0;
 	} else {
-		static const u8 form3[14] = {
-			0x48, 0x8b, 0x74, 0x24, 0x10, 0x41, 0x89, 0xc0, 0x8b,
-			0x7c, 0x24, 0x08, 0x31, 0xc0,
-		};
-
-		head = sizeof(form3);
-		if (nr)
+		if (!head)
+			head = from_neighbour(site);
+		if (!head || !move(p, REAL, end, head, site))
 			return 0;
-		s->form = 3;
-		for (i = 0; i < head; i++) {
-			if (end[i - head] != form3[i])
-				return 0;
-			*p++ = form3[i];
-		}
+		p += head;
 	}
 	s->call = p - s->code;
 	s->site = site;
@@ -370,7 +520,8 @@ static bool by_padding(struct slot *made, struct slot *s, u64 site)
 void rewrite(u64 site, u64 nr)
 {
 	struct slot made = { 0 }, *s;
-	u8 bytes[HEAD_MAX], jump[5] = { 0xe9 };
+	u8 bytes[1 + HEAD_MAX + 16], jump[5] = { 0xe9 };
+	u64 *hopeless = &rw.hopeless[site % HOPELESS];
 	u32 area;
 	int head;
 
@@ -380,14 +531,17 @@ void rewrite(u64 site, u64 nr)
 		rw.off = 1;
 		return;
 	}
+	if (*hopeless == site)
+		return;
 	if (__atomic_exchange_n(&rw.lock, 1, __ATOMIC_ACQUIRE))
 		return;
+	*hopeless = site;
 	if (!rw.n) {
 		find_ranges();
 		rw.off = !rw.n;
 	}
-	if (rw.off || !in_range(site - HEAD_MAX, site + 2 + 8) ||
-	    copy_user(bytes, (void *)(site - HEAD_MAX), HEAD_MAX))
+	if (rw.off || !in_range(site - HEAD_MAX - 1, site + 16) ||
+	    copy_user(bytes, (void *)(site - HEAD_MAX - 1), sizeof(bytes)))
 		goto out;
 	s = find_slot(site, &area);
 	if (!s)
@@ -406,8 +560,12 @@ void rewrite(u64 site, u64 nr)
 	writable((u64)s, (u64)(s + 1), false);
 	rw.area[area].used++;
 	put32(jump + 1, (u64)s->code - (site - head + 5));
-	if (!patch(site - head, jump, sizeof(jump)))
+	if (!patch(site - head, jump, sizeof(jump))) {
 		rw.area[area].used--;
+		goto out;
+	}
+	/* What comes behind it can be read now. */
+	memset(rw.hopeless, 0, sizeof(rw.hopeless));
 out:
 	__atomic_store_n(&rw.lock, 0, __ATOMIC_RELEASE);
 }
@@ -449,12 +607,8 @@ u64 slot_to_site(u64 ip)
 	at = ip - (u64)s->code;
 	if (at >= s->call)
 		return s->site;
-	switch (s->form) {
-	case 1:
-		return s->site - 5 + at;
-	case 2:
+	if (s->form == 2)
 		return at < 7 ? s->site - 11 : at < 13 ? s->site - 4 :
 		       s->site - 2;
-	}
-	return s->site - 14 + at;
+	return s->site - s->call + at;
 }

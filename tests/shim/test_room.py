@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 from inside import Inside, need
+from tinytree import ROOT
 
 MAY_BE_ASKED = {"environ", "gnu_get_libc_version"}
 """Weak: whichever libc there is, or none."""
@@ -83,6 +84,106 @@ def test_rewriting_really_rewrites(inside: Inside, tmp_path: Path) -> None:
     for how, sees in ("off", "0 0"), ("now", "1 1"), ("", "1 1"):
         got = inside.run(tmp_path / "s", extra={"UKL_REWRITE": how})
         assert got.stdout == sees
+
+
+INLINED = """
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+extern char site_put[], site_get[], site_odd[];
+static int fd;
+static char before[3][40];
+#define CALL(label, nr, a, b, c) ({ long ret_; \
+    register long r10 __asm__("r10") = 0, r8 __asm__("r8") = 0; \
+    __asm__ volatile(label ": syscall" : "=a"(ret_) : "a"(nr), "D"(a), "S"(b), \
+        "d"(c), "r"(r10), "r"(r8) : "rcx", "r11", "memory"); ret_; })
+static __attribute__((noinline)) long both(long n) {
+    long v = n;
+    if (CALL("site_put", SYS_write, (long)fd, &v, 8L) != 8) return -1;
+    v = 0;
+    return CALL("site_get", SYS_read, (long)fd, &v, 8L) == 8 ? v : -1;
+}
+/* Nothing here is long enough to become a jump. */
+__asm__("odd: push %rdi; pop %rax; site_odd: syscall; ret");
+extern long odd(long nr);
+int main(void) {
+    char *site[3] = { site_put, site_get, site_odd };
+    long i, sum = 0;
+    fd = eventfd(0, 0);
+    for (i = 0; i < 3; i++) memcpy(before[i], site[i] - 40, 40);
+    for (i = 1; i <= 1000; i++) { sum += both(i); odd(SYS_getppid); }
+    printf("%ld", sum);
+    for (i = 0; i < 3; i++)
+        printf(" %d", !!memcmp(before[i], site[i] - 40, 40));
+}
+"""
+
+
+def test_inlined_calls_are_rewritten(inside: Inside, tmp_path: Path) -> None:
+    """What a compiler puts between the number and the call is moved with it."""
+    source = tmp_path / "s.c"
+    source.write_text(INLINED)
+    for words in (["-O2"], ["-O2", "-static"], ["-O2", "-no-pie"], ["-O1"]):
+        subprocess.run(["gcc", *words, "-o", tmp_path / "s", source], check=True)
+        loader = "-static" in words
+        for how, sees in ("off", "0 0 0"), ("now", "1 1 0"), ("", "1 1 0"):
+            extra = {"UKL_REWRITE": how}
+            got = inside.run(tmp_path / "s", extra=extra, loader=loader)
+            assert got.stdout == f"500500 {sees}", (words, how, got.stderr)
+
+
+DECODER = """
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+typedef unsigned char u8;
+FUNCTION
+int main(void)
+{
+    char line[512], *p;
+    long known = 0;
+    int rel, n, len;
+    while (fgets(line, sizeof(line), stdin)) {
+        u8 b[64] = { 0 };
+        for (len = 0, p = line; *p && *p != '\\n'; len++) {
+            b[len] = strtol(p, &p, 16);
+            while (*p == ' ')
+                p++;
+        }
+        n = simple(b, b + 48, &rel);
+        known += n > 0;
+        if (n && n != len)
+            printf("%d for %s", n, line);
+    }
+    printf("%ld\\n", known);
+}
+"""
+
+
+def test_the_decoder_knows_what_it_moves(tmp_path: Path) -> None:
+    """It agrees with objdump about every instruction that it knows, in all of libc."""
+    need("objdump")
+    room = (ROOT / "libhijack_c" / "rewrite.c").read_text()
+    function = re.search(r"^static int simple\(.*?^}$", room, re.M | re.S)
+    assert function is not None
+    source = tmp_path / "d.c"
+    source.write_text(DECODER.replace("FUNCTION", function[0]))
+    subprocess.run(["gcc", "-O1", "-w", "-o", tmp_path / "d", source], check=True)
+    libc = next(Path("/usr/lib/x86_64-linux-gnu").glob("libc.so.6"))
+    rows = output("objdump", "-dw", libc).splitlines()
+    code = [row.split("\t")[1] for row in rows if row.count("\t") >= 2]
+    assert len(code) > 100_000
+    said = subprocess.run(
+        [tmp_path / "d"],
+        input="\n".join(code) + "\n",
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    wrong, known = said.splitlines()[:-1], int(said.splitlines()[-1])
+    assert wrong == []
+    assert known > len(code) / 3
 
 
 def test_trace(inside: Inside, tmp_path: Path) -> None:
