@@ -61,7 +61,7 @@ static const sys_fn table[TABLE_SIZE] = {
 	CALL(setsockopt, sys_fd1), CALL(getsockopt, sys_fd1),
 	CALL(sendto, sys_fd1), CALL(recvfrom, sys_fd1),
 	CALL(sendmsg, sys_sendmsg), CALL(recvmsg, sys_recvmsg),
-	CALL(sendmmsg, sys_fd1), CALL(recvmmsg, sys_fd1),
+	CALL(sendmmsg, sys_sendmmsg), CALL(recvmmsg, sys_recvmmsg),
 	CALL(shutdown, sys_fd1),
 	/* Waiting. */
 	CALL(poll, sys_poll), CALL(ppoll, sys_ppoll),

@@ -23,6 +23,7 @@ bool is_hidden(long fd);
 void set_kind(struct ctx *c, long fd, u8 kind);
 long place(struct ctx *c, long k, bool cloexec);
 long settle(struct ctx *c, long k, long p, bool cloexec);
+void *io_buffer(struct ctx *c);
 
 static inline u8 kind_of(struct ctx *c, u64 fd)
 {
@@ -51,8 +52,12 @@ long sys_vmsplice(struct ctx *c, struct regs *r);
 /* sys_socket.c */
 long sys_socket(struct ctx *c, struct regs *r);
 long sys_accept(struct ctx *c, struct regs *r);
+
+/* sys_rights.c */
 long sys_recvmsg(struct ctx *c, struct regs *r);
 long sys_sendmsg(struct ctx *c, struct regs *r);
+long sys_recvmmsg(struct ctx *c, struct regs *r);
+long sys_sendmmsg(struct ctx *c, struct regs *r);
 
 /* sys_poll.c */
 long sys_poll(struct ctx *c, struct regs *r);
@@ -61,6 +66,7 @@ long sys_select(struct ctx *c, struct regs *r);
 long sys_pselect6(struct ctx *c, struct regs *r);
 
 /* sys_epoll.c */
+void epoll_goes_out(struct ctx *c, int ep);
 long sys_epoll_create(struct ctx *c, struct regs *r);
 long sys_epoll_create1(struct ctx *c, struct regs *r);
 long sys_epoll_ctl(struct ctx *c, struct regs *r);

@@ -313,6 +313,7 @@ long sys_rt_sigpending(struct ctx *c, struct regs *r);
 long sys_rt_sigsuspend(struct ctx *c, struct regs *r);
 long sys_rt_sigreturn(struct ctx *c, struct regs *r);
 long sys_sigaltstack(struct ctx *c, struct regs *r);
+bool is_ours(int pid);
 long sys_kill(struct ctx *c, struct regs *r);
 long sys_tgkill(struct ctx *c, struct regs *r);
 long sys_pidfd_send_signal(struct ctx *c, struct regs *r);

@@ -43,8 +43,14 @@ static void use(struct ctx *c, int ep, u8 what)
 {
 	u16 n = c->files->epoll[ep];
 
-	if (n && !(me.ep_shared[n] & what))
+	if (n && (me.ep_shared[n] & what) != what)
 		__atomic_fetch_or(&me.ep_shared[n], what, __ATOMIC_SEQ_CST);
+}
+
+/* To a process that does not know our state of it. */
+void epoll_goes_out(struct ctx *c, int ep)
+{
+	use(c, ep, EP_LIB | EP_HOST);
 }
 
 static u8 in_use(struct ctx *c, int ep)

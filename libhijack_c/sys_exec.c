@@ -309,7 +309,7 @@ static bool shim_is_there(void)
 	return true;
 }
 
-static bool is_ours(const char *entry)
+static bool is_own_word(const char *entry)
 {
 	static const char names[][16] = {
 		"UKL_INSTANCE", "UKL_STATE", "UKL_REWRITE", "UKL_TRACE",
@@ -398,7 +398,7 @@ static long environment(struct ctx *c, u64 user, int state, enum door door,
 			break;
 		memset(text, 0, sizeof(text));
 		get_user_string(text, (char *)q, sizeof(text) - 1);
-		if (is_ours(text) ||
+		if (is_own_word(text) ||
 		    (door == DOOR_PRELOAD && is_word(text, "LD_PRELOAD")))
 			continue;
 		*at++ = q;

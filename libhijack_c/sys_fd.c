@@ -604,7 +604,7 @@ long sys_ioctl(struct ctx *c, struct regs *r)
 /* ------------------------------------------------------------------ */
 /* Data that crosses from one kernel to the other.			*/
 
-static void *io_buffer(struct ctx *c)
+void *io_buffer(struct ctx *c)
 {
 	if (!c->io)
 		c->io = map_memory(IO_SIZE);

@@ -499,7 +499,7 @@ long sys_sigaltstack(struct ctx *c, struct regs *r)
 }
 
 /* Is the host process @pid one of the instance? */
-static bool ours(int pid)
+bool is_ours(int pid)
 {
 	const struct ukl_shared *s = ukl_head()->shared;
 	int i;
@@ -519,7 +519,7 @@ long sys_kill(struct ctx *c, struct regs *r)
 	if ((int)r->rsi != SIGKILL_ || !c->th)
 		return pass(c, r);
 	if (pid > 0) {
-		if (!ours(pid))
+		if (!is_ours(pid))
 			return pass(c, r);
 		if (pid != RAW0(__NR_getpid))
 			return ukl_kill(c->th, pid, SIGKILL_);

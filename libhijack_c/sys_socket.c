@@ -4,7 +4,6 @@
  */
 #include "fd.h"
 
-#include <fcntl.h>
 #include <linux/netlink.h>
 #include <sys/socket.h>
 
@@ -47,54 +46,4 @@ long sys_accept(struct ctx *c, struct regs *r)
 		return sys_fd1(c, r);
 	k = lib_call(c, UKL_SYS_ACCEPT, r->rdi, r->rsi, r->rdx, flags, 0, 0);
 	return place(c, k, flags & SOCK_CLOEXEC);
-}
-
-/* A file of the library kernel cannot leave its process: EPERM, not a copy
- * of the placeholder. */
-static long check_rights(struct ctx *c, u64 user_msg)
-{
-	struct msghdr msg;
-	struct cmsghdr h;
-	u64 at = 0, i, n;
-	int fd;
-
-	if (get_user(&msg, (void *)user_msg, sizeof(msg)))
-		return 0;	/* the host says so */
-	while (msg.msg_control && at + sizeof(h) <= msg.msg_controllen) {
-		if (get_user(&h, (char *)msg.msg_control + at, sizeof(h)))
-			return 0;
-		if (h.cmsg_len < sizeof(h))
-			return 0;
-		if (h.cmsg_level == SOL_SOCKET &&
-		    h.cmsg_type == SCM_RIGHTS) {
-			n = (h.cmsg_len - sizeof(h)) / sizeof(int);
-			for (i = 0; i < n && i < 256; i++) {
-				if (get_user(&fd, (char *)msg.msg_control +
-					     at + sizeof(h) + 4 * i, 4))
-					return 0;
-				if (kind_of(c, fd) != K_HOST)
-					return kind_of(c, fd) == K_HIDDEN ?
-					       -EBADF : -EPERM;
-			}
-		}
-		at += (h.cmsg_len + 7) & ~7UL;
-	}
-	return 0;
-}
-
-long sys_sendmsg(struct ctx *c, struct regs *r)
-{
-	long err;
-
-	if (kind_of(c, r->rdi) == K_HOST) {
-		err = check_rights(c, r->rsi);
-		if (err)
-			return err;
-	}
-	return sys_fd1(c, r);
-}
-
-long sys_recvmsg(struct ctx *c, struct regs *r)
-{
-	return sys_fd1(c, r);
 }

@@ -10,6 +10,7 @@
 
 #include <elf.h>
 #include <errno.h>
+#include <linux/fcntl.h>
 #include <linux/futex.h>
 #include <linux/stat.h>
 #include <signal.h>
@@ -348,6 +349,27 @@ int ukl_connect(const char *path, struct ukl_files *files)
 	for (i = 0; i < UKL_MAX_FDS; i++)
 		files->fd[i] = (reply.fds & (1u << i)) && used < n ?
 			       fds[used++] : -1;
+	return 0;
+}
+
+int ukl_carrier(const struct ukl_files *files, unsigned long ticket,
+		struct ukl_carrier *name)
+{
+	static const char tag[sizeof(name->tag)] = "\0ukl-f";
+	struct statx st;
+	unsigned int i;
+	long err;
+
+	err = host(SYS_statx, files->memory, "", AT_EMPTY_PATH, STATX_INO, &st,
+		   0);
+	if (err)
+		return err;
+	name->family = AF_UNIX;
+	for (i = 0; i < sizeof(tag); i++)
+		name->tag[i] = tag[i];
+	name->device = (unsigned long)st.stx_dev_major << 32 | st.stx_dev_minor;
+	name->inode = st.stx_ino;
+	name->ticket = ticket;
 	return 0;
 }
 

@@ -49,6 +49,7 @@
 #define ORPHAN_MS	100	/* from fork() to the child's first word */
 #define STOP_SECONDS	2	/* from SIGTERM to SIGKILL */
 #define LINGER_SECONDS	60	/* for what was sent and has not arrived */
+#define LENT_MS		500	/* between looks at the files under way */
 
 #define LINGER_NOT	0
 #define LINGER_ASKED	1	/* the worker looks for data under way */
@@ -373,6 +374,7 @@ static int jobs[2];		/* a pipe to the worker */
 #define JOB_REAP(proc)	(proc)
 #define JOB_WIRE(slot)	(UKL_MAX_PROCS + (slot))
 #define JOB_LINGER	(UKL_MAX_PROCS + UKL_MAX_DEVS)
+#define JOB_LENT	(UKL_MAX_PROCS + UKL_MAX_DEVS + 1)
 
 static void update_wire(int slot)
 {
@@ -421,6 +423,38 @@ static void linger(void)
 		say("warning: eventfd: %s", strerror(errno));
 }
 
+/* Whether a message with the file of @ticket still exists. */
+static int on_its_way(unsigned long ticket)
+{
+	struct ukl_carrier name;
+	int s, gone;
+
+	if (ukl_carrier(&host.files, ticket, &name))
+		return 1;
+	s = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (s < 0)
+		return 1;
+	gone = connect(s, (void *)&name, sizeof(name)) < 0 &&
+	       errno == ECONNREFUSED;
+	close(s);
+	return !gone;
+}
+
+/* Closes the files whose messages nobody can receive any more. */
+static void drop_lost(void)
+{
+	static unsigned long tickets[4096];
+	long i, n = ukl_syscall(host.worker, UKL_SYS_LENT, (long)tickets,
+				4096, 0, 0, 0, 0);
+
+	if (n > 4096)
+		n = 4096;
+	for (i = 0; i < n; i++)
+		if (!on_its_way(tickets[i]))
+			ukl_syscall(host.worker, UKL_SYS_TAKE, tickets[i], 0,
+				    UKL_TAKE_NONE, 0, 0, 0);
+}
+
 static void *worker_thread(void *unused)
 {
 	int job;
@@ -431,6 +465,8 @@ static void *worker_thread(void *unused)
 	while (read(jobs[0], &job, sizeof(job)) == sizeof(job)) {
 		if (job == JOB_LINGER)
 			linger();
+		else if (job == JOB_LENT)
+			drop_lost();
 		else if (job >= JOB_WIRE(0))
 			update_wire(job - JOB_WIRE(0));
 		else
@@ -953,12 +989,27 @@ static int has_lingered(int seconds)
 	       now > host.linger_until + 1000000000UL;
 }
 
+/* Looks after the files under way, if there are any.  ms to the next look. */
+static int look_for_lost(void)
+{
+	static unsigned long next;
+	unsigned long now = now_ns(CLOCK_MONOTONIC);
+
+	if (!__atomic_load_n(&host.shared->lent, __ATOMIC_SEQ_CST))
+		return -1;
+	if (now >= next) {
+		next = now + LENT_MS * 1000000UL;
+		give_job(JOB_LENT);
+	}
+	return (next - now) / 1000000 + 1;
+}
+
 static void __attribute__((noreturn)) watch_instance(void)
 {
 	struct epoll_event ev[16];
 	unsigned long give_up = now_ns(CLOCK_MONOTONIC) +
 				JOIN_SECONDS * 1000000000UL;
-	int i, n, live, wait;
+	int i, n, live, wait, lost;
 
 	for (;;) {
 		live = scan();
@@ -984,6 +1035,9 @@ static void __attribute__((noreturn)) watch_instance(void)
 		}
 		if (reap_orphans() && (wait < 0 || wait > ORPHAN_MS))
 			wait = ORPHAN_MS;
+		lost = look_for_lost();
+		if (lost >= 0 && (wait < 0 || wait > lost))
+			wait = lost;
 		n = epoll_wait(host.epoll_fd, ev, 16, wait);
 		if (host.stopping && now_ns(CLOCK_MONOTONIC) > host.kill_at)
 			kill_all(SIGKILL);

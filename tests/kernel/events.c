@@ -398,6 +398,59 @@ TEST(accept_takes_its_number_late)
 	check_eq(CALL6(UKL_SYS_ACCEPT, l, 0, 0, 0, 0, 0, 0), -EAGAIN);
 }
 
+/* A name for the kernel host to find: without one a file is dropped as lost. */
+static int carrier(unsigned long ticket)
+{
+	struct ukl_carrier name;
+	int s = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	good(ukl_carrier(&files, ticket, &name));
+	check(s >= 0 && !bind(s, (void *)&name, sizeof(name)));
+	return s;
+}
+
+#define LEND(fd, ticket) CALL6(UKL_SYS_LEND, fd, ticket, 0, 0, 0, 0, 0)
+#define TAKE(ticket, flags, how) \
+	CALL6(UKL_SYS_TAKE, ticket, flags, how, 0, 0, 0, 0)
+
+TEST(files_under_way)
+{
+	int s = carrier(7), p[2], got, i;
+	unsigned long first = 0;
+	char b[4];
+
+	good(CALL(pipe2, p, O_NONBLOCK));
+	check_eq(LEND(99, 7), -EBADF);
+	check_eq(LEND(p[0], 7), 0);
+	check_eq(LEND(p[1], 7), -EEXIST);
+	check_eq(CALL6(UKL_SYS_LENT, &first, 1, 0, 0, 0, 0, 0), 1);
+	check_eq(first, 7);
+	check_eq(CALL6(UKL_SYS_LENT, 8, 1, 0, 0, 0, 0, 0), -EFAULT);
+	check_eq(TAKE(8, 0, UKL_TAKE_AWAY), -ENOENT);
+	/* It stays open, also while the kernel host looks. */
+	good(CALL(close, p[0]));
+	host_sleep_us(1200000);
+	check_eq(CALL(write, p[1], "x", 1), 1);
+	got = good(TAKE(7, O_CLOEXEC, UKL_TAKE_COPY));
+	check_eq(CALL(fcntl, got, F_GETFD), FD_CLOEXEC);
+	check_eq(CALL(read, got, b, 4), 1);
+	good(CALL(close, got));
+	got = good(TAKE(7, 0, UKL_TAKE_AWAY));
+	check_eq(CALL(fcntl, got, F_GETFD), 0);
+	check_eq(TAKE(7, 0, UKL_TAKE_AWAY), -ENOENT);
+	/* Nobody wants it, or can have it any more. */
+	check_eq(LEND(got, 7), 0);
+	check_eq(TAKE(7, 0, UKL_TAKE_NONE), 0);
+	check_eq(LEND(got, 7), 0);
+	good(CALL(close, got));
+	check_eq(CALL(write, p[1], "x", 1), 1);
+	close(s);
+	for (i = 0; i < 500 && CALL(write, p[1], "x", 1) == 1; i++)
+		host_sleep_us(10000);
+	check_eq(CALL(write, p[1], "x", 1), -EPIPE);
+	check_eq(CALL6(UKL_SYS_LENT, 0, 0, 0, 0, 0, 0, 0), 0);
+}
+
 TEST(congestion_control)
 {
 	static const char *const names[] = { "bbr", "cubic", "reno", "dctcp",

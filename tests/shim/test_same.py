@@ -13,8 +13,8 @@ import pytest
 from inside import Inside, on_host
 
 HERE = Path(__file__).resolve().parent
-FILES = ("calls", "fds", "loading", "processes", "seccomp", "signals", "sockets")
-FILES += ("waiting",)
+FILES = ("calls", "fds", "loading", "processes", "rights", "seccomp", "signals")
+FILES += ("sockets", "waiting")
 
 
 def behaviours() -> list[tuple[str, str]]:

@@ -36,6 +36,21 @@ struct ukl_files {
 	int fd[UKL_MAX_FDS];		/* devices and the kick; -1: none */
 };
 
+/**
+ * The name of a host socket that stands for a file under way (UKL_SYS_LEND): an
+ * abstract address of AF_UNIX, sizeof(struct ukl_carrier) long.
+ */
+struct ukl_carrier {
+	unsigned short family;
+	char tag[6];
+	unsigned long device, inode;	/* of the instance's memory */
+	unsigned long ticket;
+};
+
+/** The name for @ticket in the instance of @files. */
+int ukl_carrier(const struct ukl_files *files, unsigned long ticket,
+		struct ukl_carrier *name);
+
 /* Control socket: SOCK_SEQPACKET, one request, one reply. */
 #define UKL_CTL_HELLO	1		/* reply carries the descriptors */
 #define UKL_CTL_STOP	2		/* ends the instance */

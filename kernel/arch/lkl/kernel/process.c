@@ -475,6 +475,12 @@ long ukl_private_call(long nr, const long *a)
 		return ukl_packet_ring(a[0], (void *)a[1], a[2]);
 	case UKL_SYS_ACCEPT:
 		return ukl_accept(a[0], (void *)a[1], (void *)a[2], a[3]);
+	case UKL_SYS_LEND:
+		return ukl_lend(a[0], a[1]);
+	case UKL_SYS_TAKE:
+		return ukl_take(a[0], a[1], a[2]);
+	case UKL_SYS_LENT:
+		return ukl_lent((void *)a[0], a[1]);
 	}
 	return -ENOSYS;
 }

@@ -54,6 +54,11 @@ void ukl_handle_joins(void);
 void ukl_handle_pokes(void);
 void ukl_init_main(void);
 
+/* lend.c */
+long ukl_lend(int fd, unsigned long ticket);
+long ukl_take(unsigned long ticket, int flags, int how);
+long ukl_lent(unsigned long __user *tickets, unsigned long n);
+
 /* accept.c */
 struct sockaddr;
 #ifdef CONFIG_NET

@@ -14,7 +14,7 @@
 #define _UAPI_UKL_ABI_H
 
 /** Raised with every change of a structure or function below. */
-#define UKL_ABI_VERSION		3
+#define UKL_ABI_VERSION		4
 
 #define UKL_MAGIC		0x4c454e52454b4c55UL	/* "UKLKERNEL" */
 #define UKL_BASE		0x200000000000UL
@@ -176,7 +176,17 @@ struct ukl_wire {
 /* (slot, listening socket): opens the gate of a UKL_DEV_USER in the caller's
  * network namespace; returns its interface's index */
 #define UKL_SYS_GATE		(UKL_SYS + 11)
-#define UKL_SYS_END		(UKL_SYS + 12)
+/* Files under way from one process to another, see lend.c.  (fd, ticket) */
+#define UKL_SYS_LEND		(UKL_SYS + 12)
+/* (ticket, O_CLOEXEC or 0, UKL_TAKE_*): a descriptor, or 0 for UKL_TAKE_NONE */
+#define UKL_SYS_TAKE		(UKL_SYS + 13)
+/* (unsigned long *tickets, n): how many there are, the first @n of which */
+#define UKL_SYS_LENT		(UKL_SYS + 14)
+#define UKL_SYS_END		(UKL_SYS + 15)
+
+#define UKL_TAKE_AWAY		0	/* the ticket is used up */
+#define UKL_TAKE_COPY		1	/* it can be used again */
+#define UKL_TAKE_NONE		2	/* nobody wants it any more */
 
 /* The Ethernet type under which a connection's first frame appears there. */
 #define UKL_GATE_SYN		0x88b5
@@ -224,7 +234,9 @@ struct ukl_shared {
 
 	unsigned int		waits;		/* bit n: wait slot n is taken */
 	unsigned int		joined;		/* processes that ever came */
-	unsigned int		procs_word;	/* futex: a process is new */
+	unsigned int		procs_word;	/* futex: a process is new, or
+						 * a file is under way */
+	unsigned int		lent;		/* files under way */
 	unsigned int		stall;		/* a waiter found no progress */
 	struct ukl_thread	*poked;		/* list */
 	struct ukl_thread	*joining;	/* list */
