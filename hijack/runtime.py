@@ -732,12 +732,14 @@ def target_environment(
     words: Sequence[tuple[str, str]] = (),
     *,
     trap_only: bool = False,
+    report: str | None = None,
 ) -> dict[str, str]:
     """The environment that a target starts with; see ``libhijack_c`` for its words.
 
     ``changes`` are laid over ``base``; a preloaded library of the user's comes
     after the shim.  ``words`` are those of a verdict that opens the loader door,
     by which nothing of ours is preloaded.  ``trap_only``: no code is rewritten.
+    ``report``: the word of a ``hijack.report.Reporter``.
     """
     result = {**base, **changes}
     theirs = result.get("LD_PRELOAD", "")
@@ -750,6 +752,8 @@ def target_environment(
         result["UKL_TRACE"] = trace
     if trap_only:
         result["UKL_REWRITE"] = "off"
+    if report is not None:
+        result["UKL_REPORT"] = report
     # What the shim takes away are pairs, see fill_gap() in libhijack_c/attach.c.
     ours = [name for name in result if name.startswith("UKL_")]
     if not words and (len(ours) + (not theirs)) % 2:

@@ -27,6 +27,7 @@ WORDS = {
     "-n": "name",
     "--name": "name",
     "--trace": "trace",
+    "--report": "report",
     "--pcap": "pcap",
     "--via": "via",
 }
@@ -77,6 +78,7 @@ def read(words: Sequence[str]) -> Options | None:
             variables=checks.environment(tuple(lists["variables"])),
             name=single.get("name"),
             trace=checks.traced(single.get("trace")),
+            report=single.get("report"),
             pcap=single.get("pcap"),
             via=single.get("via", "auto"),
             **flags,

@@ -12,9 +12,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 
 from hijack import elf, paths, runtime, stamp
+from hijack.errors import UklError
 from hijack.record import Record
 from launcher.context import Context
 
@@ -31,6 +33,7 @@ class Options(Record):
     name: str | None = None
     variables: Mapping[str, str] = _NOTHING
     trace: str | None = None
+    report: str | None = None
     pcap: str | None = None
     via: str = "auto"
     trap_only: bool = False
@@ -65,7 +68,17 @@ def start(options: Options, known: Context) -> int:
     if options.allow_host:
         verdict = elf.check(command, environment, built.shim, via=options.via)
         if not verdict.door:
+            if options.report is not None:
+                raise UklError(
+                    f"--report: {verdict.reason}; nothing is counted on the host's "
+                    "kernel"
+                )
             return become_on_host(verdict, environment, known.ignored)
+    reporter = None
+    if options.report is not None:
+        from hijack.report import Reporter
+
+        reporter = Reporter(Path(options.report), command)
     claimed = runtime.claim_new(command[0]) if name is None else runtime.claim(name)
     with claimed as directory:
         starting = runtime.start(
@@ -78,7 +91,9 @@ def start(options: Options, known: Context) -> int:
             runtime.sweep()
             starting.wait()
 
-            def inside(words: Sequence[tuple[str, str]] = ()) -> dict[str, str]:
+            def inside(
+                words: Sequence[tuple[str, str]] = (), report: str | None = None
+            ) -> dict[str, str]:
                 return runtime.target_environment(
                     os.environ,
                     directory.path,
@@ -87,12 +102,14 @@ def start(options: Options, known: Context) -> int:
                     options.trace,
                     words,
                     trap_only=options.trap_only,
+                    report=report,
                 )
 
             runtime.load_nftables(plan, inside())
             door = verdict.door_and_why
             runtime.write_record(directory, command, door, options.profiles, given)
-            environment = inside(verdict.words)
+            report = None if reporter is None else reporter.start()
+            environment = inside(verdict.words, report)
             runtime.limit(plan.ulimits)
             return become(verdict, environment, known.ignored)
         except BaseException:

@@ -135,6 +135,8 @@ static void take_words(char **env, struct words *w)
 			      sizeof(me.instance)) ||
 		    take_text(*from, "UKL_TRACE", me.trace,
 			      sizeof(me.trace)) ||
+		    take_text(*from, "UKL_REPORT", me.report,
+			      sizeof(me.report)) ||
 		    take_text(*from, "UKL_REWRITE", me.rewrite,
 			      sizeof(me.rewrite)) ||
 		    take_text(*from, "UKL_VIA", me.via, sizeof(me.via)) ||
@@ -286,6 +288,7 @@ struct ctx *join(char **env, struct words *w, struct state *s, u64 *mask)
 	else
 		attach(c);
 	trace_start(c);
+	report_start(c);
 	c->virt_mask = *mask & VIRTUAL_MASK;
 	return c;
 }

@@ -23,9 +23,8 @@ long pass_lib(struct ctx *c, struct regs *r)
 /* Calls that would work around us: as from a kernel without them. */
 static long refuse(struct ctx *c, struct regs *r)
 {
-	(void)c;
 	(void)r;
-	return -ENOSYS;
+	return refused(c, -ENOSYS);
 }
 
 static const sys_fn table[TABLE_SIZE] = {
@@ -116,18 +115,36 @@ static bool again(struct ctx *c, long ret)
 	return !c->pending;
 }
 
-static long traced(struct ctx *c, struct regs *r, sys_fn fn)
+/* A call that does not come back, or only if it fails. */
+static bool is_last(u64 nr)
+{
+	return nr == __NR_exit || nr == __NR_exit_group ||
+	       nr == __NR_rt_sigreturn || nr == __NR_execve ||
+	       nr == __NR_execveat;
+}
+
+static void count(struct ctx *c, u64 nr, long ret)
+{
+	if (is_last(nr))
+		report_error(c, nr, ret);
+	/* A child's zero is its parent's call. */
+	else if (ret || (nr != __NR_fork && nr != __NR_vfork &&
+			 nr != __NR_clone && nr != __NR_clone3))
+		report_call(c, nr, ret);
+}
+
+static long watched(struct ctx *c, struct regs *r, sys_fn fn)
 {
 	const u64 a[6] = { r->rdi, r->rsi, r->rdx, r->r10, r->r8, r->r9 };
 	u64 nr = r->rax;
 	long ret;
 
-	c->lib_used = 0;
-	/* These do not come back. */
-	if (nr == __NR_exit || nr == __NR_exit_group ||
-	    nr == __NR_rt_sigreturn || nr == __NR_execve ||
-	    nr == __NR_execveat)
+	c->lib_used = c->refused = 0;
+	if (is_last(nr)) {
 		trace_call(c, nr, a, NULL);
+		if (me.watched & WATCH_REPORT)
+			report_call(c, nr, 0);
+	}
 	ret = fn ? fn(c, r) : pass(c, r);
 	trace_call(c, nr, a, &ret);
 	return ret;
@@ -143,8 +160,8 @@ void dispatch(struct ctx *c)
 	c->nr = nr;
 	if (unlikely(c->confined) && !seccomp_allows(c, r))
 		return;
-	if (unlikely(tracing()))
-		ret = traced(c, r, fn);
+	if (unlikely(me.watched))
+		ret = watched(c, r, fn);
 	else
 		ret = fn ? fn(c, r) : pass(c, r);
 	if (unlikely(ret <= -ERESTARTSYS && ret >= -ERESTART_RESTARTBLOCK)) {
@@ -155,5 +172,7 @@ void dispatch(struct ctx *c)
 		}
 		ret = -EINTR;
 	}
+	if (unlikely(me.watched & WATCH_REPORT))
+		count(c, nr, ret);
 	r->rax = ret;
 }

@@ -35,6 +35,8 @@ void on_trap(struct ctx *c, struct raw_info *info, struct raw_context *uc)
 	if (c->in)
 		give_up("a system call from inside the shim", "", "");
 	c->traps++;
+	if (unlikely(me.watched & WATCH_REPORT))
+		report_trap(uc->ip - 2, uc->ax);
 	rewrite(uc->ip - 2, uc->ax);
 	uc->cx = uc->ip;
 	uc->ip = (u64)ukl_entry;

@@ -18,6 +18,7 @@ void hide_files(struct ukl_files *kernel);
 void make_anchor(void);
 void open_shim(void);
 void hide_program(void);
+void hide_report(void);
 void keep_files_over_exec(bool keep);
 bool is_hidden(long fd);
 void set_kind(struct ctx *c, long fd, u8 kind);

@@ -135,6 +135,7 @@ struct ctx {
 	u32 tid;
 	u32 traps;
 	u32 lib_used;		/* the library kernel was asked */
+	u32 refused;		/* by us; for the report */
 	u32 confined;		/* SECCOMP_MODE_… */
 	struct filter *filter;	/* the newest */
 	struct raw_info sys_info; /* of the SIGSYS that one wants … */
@@ -160,6 +161,9 @@ struct process {
 	char instance[256];		/* its directory */
 	char shim[512];			/* our own path, for LD_PRELOAD */
 	char trace[256];		/* what UKL_TRACE said */
+	char report[32];		/* what UKL_REPORT said … */
+	int report_fd, report_socket;	/* … which are hidden */
+	u32 watched;			/* WATCH_*: who looks at each call */
 	char rewrite[8];		/* UKL_REWRITE: now, off, or nothing */
 	char via[8];			/* UKL_VIA: loader, or nothing */
 	int exe_fd;			/* the program's file, if loaded by us */
@@ -167,6 +171,9 @@ struct process {
 	u32 threads;			/* that the process has */
 };
 extern struct process me;
+
+#define WATCH_TRACE	1
+#define WATCH_REPORT	2
 
 static inline struct ctx *self(void)
 {
@@ -267,8 +274,22 @@ void catch_traps(void);
 
 /* trace.c */
 void trace_start(struct ctx *c);
-bool tracing(void);
 void trace_call(struct ctx *c, u64 nr, const u64 *a, const long *ret);
+
+/* report.c */
+void report_start(struct ctx *c);
+void report_call(struct ctx *c, u64 nr, long ret);
+void report_error(struct ctx *c, u64 nr, long ret);
+void report_trap(u64 site, u64 nr);
+void report_after_fork(void);
+void report_end(void);
+
+/* What neither kernel was asked. */
+static inline long refused(struct ctx *c, long err)
+{
+	c->refused = 1;
+	return err;
+}
 
 /* rewrite.c */
 void rewrite(u64 site, u64 nr);

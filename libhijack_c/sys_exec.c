@@ -57,8 +57,9 @@ static bool shim_fd_is_there(void)
 	return (st.st_mode & S_IROTH) || st.st_uid == RAW0(__NR_geteuid);
 }
 
-static void refused(const char *path, const char *why)
+static void explain(const char *path, const char *why)
 {
+	self()->refused = 1;
 	say(path, ": ", why);
 }
 
@@ -95,7 +96,7 @@ static long check_rights(int fd, const struct stat *st, const char *path,
 
 	*without = false;
 	if (changes_ids(st)) {
-		refused(path, "a set-id program: it would run without the "
+		explain(path, "a set-id program: it would run without the "
 			"instance");
 		return -EPERM;
 	}
@@ -107,7 +108,7 @@ static long check_rights(int fd, const struct stat *st, const char *path,
 	*without = only_network(cap, n);
 	if (*without)
 		return 0;
-	refused(path, "a program with file capabilities: it would run without "
+	explain(path, "a program with file capabilities: it would run without "
 		"the instance");
 	return -EPERM;
 }
@@ -121,7 +122,7 @@ static long check_elf(int fd, const Elf64_Ehdr *eh, const char *path,
 
 	if (eh->e_ident[EI_CLASS] != ELFCLASS64 ||
 	    eh->e_machine != EM_X86_64) {
-		refused(path, "not an x86-64 program: it cannot run in the "
+		explain(path, "not an x86-64 program: it cannot run in the "
 			"instance");
 		return -EACCES;
 	}
@@ -241,7 +242,7 @@ static long check_target(int dirfd, const char *path, int flags,
 	}
 	if (fd == -EACCES &&
 	    !RAW4(__NR_faccessat, dirfd, path, 1 /* X_OK */, 0)) {
-		refused(path, "it cannot be read, so nobody knows what it is");
+		explain(path, "it cannot be read, so nobody knows what it is");
 		return -EACCES;
 	}
 	if (fd < 0)
@@ -313,6 +314,7 @@ static bool is_own_word(const char *entry)
 {
 	static const char names[][16] = {
 		"UKL_INSTANCE", "UKL_STATE", "UKL_REWRITE", "UKL_TRACE",
+		"UKL_REPORT",
 		"UKL_VIA", "UKL_PROGRAM", "UKL_IMAGE", "UKL_PAD",
 	};
 	u32 i;
@@ -381,14 +383,14 @@ static long environment(struct ctx *c, u64 user, int state, enum door door,
 	err = find_preload(user, n - 1, &own);
 	if (err)
 		return err;
-	size = (n + 12) * 8 + sizeof(me.shim) + sizeof(me.instance) +
-	       sizeof(me.trace) + own.len + str_len(name) + 256;
+	size = (n + 13) * 8 + sizeof(me.shim) + sizeof(me.instance) +
+	       sizeof(me.trace) + sizeof(me.report) + own.len + str_len(name) + 256;
 	list = map_memory(size);
 	if (!list)
 		return -ENOMEM;
 	c->scratch = list;
 	c->scratch_size = size;
-	p = (char *)(list + n + 12);
+	p = (char *)(list + n + 13);
 	end = (char *)list + size;
 	at = list;
 
@@ -429,6 +431,8 @@ static long environment(struct ctx *c, u64 user, int state, enum door door,
 	p = put_word(&at, p, end, "UKL_STATE", text);
 	if (me.trace[0])
 		p = put_word(&at, p, end, "UKL_TRACE", me.trace);
+	if (me.report[0])
+		p = put_word(&at, p, end, "UKL_REPORT", me.report);
 	if (me.rewrite[0])
 		p = put_word(&at, p, end, "UKL_REWRITE", me.rewrite);
 	if (me.via[0])
@@ -597,7 +601,7 @@ static long exec(struct ctx *c, struct regs *r, int dirfd, u64 user_path,
 		goto out;
 	if (t.door == DOOR_PRELOAD && !shim_is_there() &&
 	    !shim_fd_is_there()) {
-		refused(path, "it would run without the shim, which it cannot "
+		explain(path, "it would run without the shim, which it cannot "
 			"read");
 		err = -EACCES;
 		goto out;

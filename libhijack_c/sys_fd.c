@@ -122,6 +122,10 @@ static void mark_hidden(void)
 	set_kind(c, me.shim_fd, K_HIDDEN);
 	if (me.exe_fd)
 		set_kind(c, me.exe_fd, K_HIDDEN);
+	if (me.report_fd) {
+		set_kind(c, me.report_fd, K_HIDDEN);
+		set_kind(c, me.report_socket, K_HIDDEN);
+	}
 	for (i = 0; i < UKL_MAX_FDS; i++)
 		if (me.kernel.fd[i] >= 0)
 			set_kind(c, me.kernel.fd[i], K_HIDDEN);
@@ -187,6 +191,21 @@ void hide_program(void)
 	mark_hidden();
 }
 
+/* The descriptors of UKL_REPORT. */
+void hide_report(void)
+{
+	struct rlimit old;
+	long from = hidden_begin(&old);
+
+	/* After exec they are where they were. */
+	if (me.report_fd < from)
+		hide(&me.report_fd, from);
+	if (me.report_socket >= 0 && me.report_socket < from)
+		hide(&me.report_socket, from);
+	RAW4(__NR_prlimit64, 0, RLIMIT_NOFILE, &old, 0);
+	keep_files_over_exec(false);
+}
+
 /* exec() takes them along, and the new program has them hidden again. */
 void keep_files_over_exec(bool keep)
 {
@@ -196,6 +215,10 @@ void keep_files_over_exec(bool keep)
 	RAW3(__NR_fcntl, me.kernel.image, F_SETFD, flag);
 	RAW3(__NR_fcntl, me.anchor, F_SETFD, flag);
 	RAW3(__NR_fcntl, me.shim_fd, F_SETFD, flag);
+	if (me.report_fd) {
+		RAW3(__NR_fcntl, me.report_fd, F_SETFD, flag);
+		RAW3(__NR_fcntl, me.report_socket, F_SETFD, flag);
+	}
 	if (!keep && me.exe_fd)
 		RAW3(__NR_fcntl, me.exe_fd, F_SETFD, flag);
 	for (i = 0; i < UKL_MAX_FDS; i++)

@@ -24,6 +24,7 @@ static void own_context_only(struct ctx *c)
 			other->state = CTX_FREE;
 	me.threads = 0;
 	rewrite_after_fork();
+	report_after_fork();
 }
 
 /* The first code of a child on the context that its parent made for it. */
@@ -201,11 +202,11 @@ long sys_vfork(struct ctx *c, struct regs *r)
 }
 
 /* Flags that neither kernel lets pass as they are. */
-static long check_flags(u64 flags)
+static long check_flags(struct ctx *c, u64 flags)
 {
 	/* A child without our table but with our memory we cannot follow. */
 	if ((flags & CLONE_THREAD) && !(flags & CLONE_FILES))
-		return -EINVAL;
+		return refused(c, -EINVAL);
 	return 0;
 }
 
@@ -213,7 +214,7 @@ long sys_clone(struct ctx *c, struct regs *r)
 {
 	long args[6] = { r->rdi, r->rsi, r->rdx, r->r10, r->r8 };
 	u64 flags = r->rdi & 0xffffff00UL;
-	long err = check_flags(flags);
+	long err = check_flags(c, flags);
 
 	/* A network namespace is one of the library kernel's. */
 	args[0] &= ~(long)CLONE_NEWNET;
@@ -242,7 +243,7 @@ long sys_clone3(struct ctx *c, struct regs *r)
 		return -EFAULT;
 	if ((u.a.flags & CLONE_THREAD) && (u.a.flags & 0x7f))
 		return -EINVAL;
-	err = check_flags(u.a.flags);
+	err = check_flags(c, u.a.flags);
 	if (err)
 		return err;
 	if (u.a.stack)
@@ -266,8 +267,10 @@ long sys_exit(struct ctx *c, struct regs *r)
 		return -ERESTARTNOINTR;
 	block_all();
 	/* The last one takes the process along. */
-	if (__atomic_load_n(&c->th->proc->threads, __ATOMIC_SEQ_CST) == 1)
+	if (__atomic_load_n(&c->th->proc->threads, __ATOMIC_SEQ_CST) == 1) {
+		report_end();
 		ukl_exit(c->th, status);
+	}
 	ukl_thread_exit(c->th);
 	if (!keep) {
 		if (c->io)
@@ -282,6 +285,7 @@ long sys_exit_group(struct ctx *c, struct regs *r)
 	if (c->pending)
 		return -ERESTARTNOINTR;
 	block_all();
+	report_end();
 	ukl_exit(c->th, r->rdi);
 	__builtin_unreachable();
 }
@@ -292,7 +296,7 @@ long sys_arch_prctl(struct ctx *c, struct regs *r)
 {
 	/* The context is there. */
 	if (r->rdi == ARCH_SET_GS)
-		return -EPERM;
+		return refused(c, -EPERM);
 	if (r->rdi == 0x1004 /* ARCH_GET_GS */) {
 		u64 zero = 0;
 
@@ -304,7 +308,7 @@ long sys_arch_prctl(struct ctx *c, struct regs *r)
 long sys_prctl(struct ctx *c, struct regs *r)
 {
 	if (r->rdi == PR_SET_SYSCALL_USER_DISPATCH)
-		return -EINVAL;
+		return refused(c, -EINVAL);
 	if (r->rdi == PR_GET_SECCOMP || r->rdi == PR_SET_SECCOMP)
 		return prctl_seccomp(c, r);
 	return pass(c, r);

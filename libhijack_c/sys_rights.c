@@ -197,7 +197,7 @@ static long send_one(struct ctx *c, int fd, u64 user, long flags)
 	load.n = 0;
 	ret = pack_all(c, &load, control, size);
 	if (!ret && load.n && !stays_inside(fd))
-		ret = -EPERM;
+		ret = refused(c, -EPERM);
 	if (!ret) {
 		msg.msg_control = control;
 		ret = host_call(__NR_sendmsg, fd, (long)&msg, flags, 0, 0, 0);

@@ -92,11 +92,6 @@ static const char *const errors[] = {
 	[113] = "EHOSTUNREACH", [114] = "EALREADY", [115] = "EINPROGRESS",
 };
 
-bool tracing(void)
-{
-	return trace.set;
-}
-
 /* After the attachment; the file's descriptor is one of the hidden. */
 void trace_start(struct ctx *c)
 {
@@ -116,6 +111,7 @@ void trace_start(struct ctx *c)
 	else
 		give_up("UKL_TRACE: not a set of calls: ", me.trace,
 			" (all, ukl or host)");
+	me.watched |= WATCH_TRACE;
 	trace.fd = 2;
 	if (!*file)
 		return;

@@ -78,6 +78,10 @@ class User:
         self.started.append(process)
         return process
 
+    def words(self, script: str) -> list[str]:
+        """The command line of ``./SCRIPT``, for other ways of running it."""
+        return [str(ROOT / script)]
+
     def nginx(self, *arguments: object) -> None:
         """The example's nginx for users without rights, with signals or none."""
         (self.directory / "logs").mkdir(exist_ok=True)
