@@ -166,11 +166,33 @@ static void take_words(char **env, struct words *w)
 
 /* ------------------------------------------------------------------ */
 
-static void find_features(void)
+/* Behind the environment, if it is the one that the host has made. */
+static bool read_auxv(char **env)
 {
-	u64 aux[64];
+	const u64 *aux;
+	bool sure = false;
+	int i;
+
+	while (*env)
+		env++;
+	aux = (u64 *)(env + 1);
+	for (i = 0; i < MAX_AUXV && aux[2 * i]; i++) {
+		if (aux[2 * i] == AT_PAGESZ)
+			sure = aux[2 * i + 1] == PAGE;
+		if (aux[2 * i] == AUX_HWCAP2)
+			me.fsgsbase = !!(aux[2 * i + 1] & HWCAP2_FSGSBASE);
+	}
+	return sure && i < MAX_AUXV;
+}
+
+static void find_features(char **env)
+{
+	u64 aux[2 * MAX_AUXV];
 	long fd, n, i;
 
+	if (read_auxv(env))
+		return;
+	me.fsgsbase = 0;
 	fd = RAW4(__NR_openat, AT_FDCWD, "/proc/self/auxv", O_RDONLY, 0);
 	if (fd < 0)
 		return;
@@ -242,11 +264,14 @@ static void attach_again(struct ctx *c, const char *word, struct state *s)
 	me.exe_fd = s->program;
 	s->shim[sizeof(s->shim) - 1] = 0;
 	copy_text(me.shim, sizeof(me.shim), s->shim);
-	keep_files_over_exec(false);
+	if (me.exe_fd)
+		RAW3(__NR_fcntl, me.exe_fd, F_SETFD, FD_CLOEXEC);
+	mark_hidden();
 	err = ukl_exec_attach(&me.kernel, s->id, &c->th);
-	if (err)
+	if (err < 0)
 		why_not(err);
-	files_from_kernel(c);
+	if (err)
+		files_from_kernel(c);
 }
 
 /*
@@ -260,11 +285,11 @@ struct ctx *join(char **env, struct words *w, struct state *s, u64 *mask)
 
 	memset(w, 0, sizeof(*w));
 	memset(s, 0, sizeof(*s));
+	find_features(env);
 	take_words(env, w);
 	if (!me.instance[0])
 		give_up("libukl-hijack.so is preloaded without an instance",
 			" (start programs with ukl-run)", "");
-	find_features();
 	*mask = block_all();
 	c = ctx_new();
 	if (!c)

@@ -19,7 +19,7 @@ void make_anchor(void);
 void open_shim(void);
 void hide_program(void);
 void hide_report(void);
-void keep_files_over_exec(bool keep);
+void mark_hidden(void);
 bool is_hidden(long fd);
 void set_kind(struct ctx *c, long fd, u8 kind);
 long place(struct ctx *c, long k, bool cloexec);

@@ -368,10 +368,11 @@ static char *put_word(u64 **list, char *p, char *end, const char *name,
 
 /*
  * The environment for the new program, in one mapping that starts with the
- * pointers.  @name: what the program is called, for the loader door.
+ * pointers.  @name: what the program is called, for the loader door; @by_path:
+ * whether our path leads to us.
  */
 static long environment(struct ctx *c, u64 user, int state, enum door door,
-			const char *name)
+			const char *name, bool by_path)
 {
 	char text[64], *text_end = text + sizeof(text), *p, *end;
 	struct own_preload own = { 0 };
@@ -409,7 +410,7 @@ static long environment(struct ctx *c, u64 user, int state, enum door door,
 	if (door == DOOR_PRELOAD) {
 		*at++ = (u64)p;
 		p = str_put(p, end, "LD_PRELOAD=");
-		if (shim_is_there())
+		if (by_path)
 			p = str_put(p, end, me.shim);
 		else
 			p = num_put(str_put(p, end, "/proc/self/fd/"), end,
@@ -557,7 +558,7 @@ static long exec(struct ctx *c, struct regs *r, int dirfd, u64 user_path,
 	struct target t = { .program = -1 };
 	char path[4096], name[4096 + 32], comm[16] = "";
 	char *end = name + sizeof(name), *p;
-	bool new_host = false, own_exe;
+	bool new_host = false, own_exe, by_path;
 	u64 *list = (u64 *)argv;
 	long err, state = -1;
 
@@ -596,17 +597,16 @@ static long exec(struct ctx *c, struct regs *r, int dirfd, u64 user_path,
 	err = state;
 	if (is_err(state))
 		goto out;
-	err = environment(c, envp, state, t.door, name);
+	by_path = t.door == DOOR_PRELOAD && shim_is_there();
+	err = environment(c, envp, state, t.door, name, by_path);
 	if (err)
 		goto out;
-	if (t.door == DOOR_PRELOAD && !shim_is_there() &&
-	    !shim_fd_is_there()) {
+	if (t.door == DOOR_PRELOAD && !by_path && !shim_fd_is_there()) {
 		explain(path, "it would run without the shim, which it cannot "
 			"read");
 		err = -EACCES;
 		goto out;
 	}
-	keep_files_over_exec(true);
 	if (t.door == DOOR_LOADER)
 		err = host_call(__NR_execveat, me.shim_fd, (long)"",
 				(long)list, (long)c->scratch, AT_EMPTY_PATH,
@@ -619,7 +619,6 @@ static long exec(struct ctx *c, struct regs *r, int dirfd, u64 user_path,
 		err = host_call(__NR_execve,
 				own_exe ? (long)path : (long)user_path, argv,
 				(long)c->scratch, 0, 0, 0);
-	keep_files_over_exec(false);
 out:
 	drop_lists(c);
 	if (t.program >= 0)

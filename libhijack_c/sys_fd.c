@@ -71,15 +71,22 @@ void set_kind(struct ctx *c, long fd, u8 kind)
 /* ------------------------------------------------------------------ */
 /* Descriptors of our own.						*/
 
+/*
+ * They stay open over exec, which is always ours to make: the new program finds
+ * their numbers in its state.  To clear a flag of each, and set it again, would
+ * be fifty calls.
+ */
 static void hide(int *fd, long from)
 {
 	long n;
 
 	if (*fd < 0)
 		return;
-	n = RAW3(__NR_fcntl, *fd, F_DUPFD_CLOEXEC_, from);
-	if (is_err(n))
+	n = RAW3(__NR_fcntl, *fd, F_DUPFD, from);
+	if (is_err(n)) {
+		RAW3(__NR_fcntl, *fd, F_SETFD, 0);
 		return;
+	}
 	RAW1(__NR_close, *fd);
 	*fd = n;
 }
@@ -111,7 +118,7 @@ static long hidden_begin(struct rlimit *old)
 	       (long)old->rlim_cur - HIDDEN_ROOM : 16;
 }
 
-static void mark_hidden(void)
+void mark_hidden(void)
 {
 	struct ctx *c = self();
 	int i;
@@ -187,6 +194,7 @@ void hide_program(void)
 
 	set_kind(self(), me.exe_fd, K_HOST);
 	hide(&me.exe_fd, from);
+	RAW3(__NR_fcntl, me.exe_fd, F_SETFD, FD_CLOEXEC);
 	RAW4(__NR_prlimit64, 0, RLIMIT_NOFILE, &old, 0);
 	mark_hidden();
 }
@@ -203,29 +211,7 @@ void hide_report(void)
 	if (me.report_socket >= 0 && me.report_socket < from)
 		hide(&me.report_socket, from);
 	RAW4(__NR_prlimit64, 0, RLIMIT_NOFILE, &old, 0);
-	keep_files_over_exec(false);
-}
-
-/* exec() takes them along, and the new program has them hidden again. */
-void keep_files_over_exec(bool keep)
-{
-	int flag = keep ? 0 : FD_CLOEXEC, i;
-
-	RAW3(__NR_fcntl, me.kernel.memory, F_SETFD, flag);
-	RAW3(__NR_fcntl, me.kernel.image, F_SETFD, flag);
-	RAW3(__NR_fcntl, me.anchor, F_SETFD, flag);
-	RAW3(__NR_fcntl, me.shim_fd, F_SETFD, flag);
-	if (me.report_fd) {
-		RAW3(__NR_fcntl, me.report_fd, F_SETFD, flag);
-		RAW3(__NR_fcntl, me.report_socket, F_SETFD, flag);
-	}
-	if (!keep && me.exe_fd)
-		RAW3(__NR_fcntl, me.exe_fd, F_SETFD, flag);
-	for (i = 0; i < UKL_MAX_FDS; i++)
-		if (me.kernel.fd[i] >= 0)
-			RAW3(__NR_fcntl, me.kernel.fd[i], F_SETFD, flag);
-	if (!keep)
-		mark_hidden();
+	mark_hidden();
 }
 
 bool is_hidden(long fd)

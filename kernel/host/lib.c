@@ -654,7 +654,7 @@ int ukl_exec_attach(const struct ukl_files *files, unsigned int id,
 	if (err < 0)
 		goto undo;
 	*out = th;
-	return 0;
+	return err;
 undo:
 	ukl_unmap();
 	return err;

@@ -452,7 +452,7 @@ static inline void kit_attach(void)
 		err = ukl_exec_attach(&files, atoi(id), &me);
 	else
 		err = ukl_attach(&files, &me);
-	if (err)
+	if (err < 0)
 		kit_fail("cannot attach: %s", strerror(-err));
 	unsetenv("KIT_EXEC");
 }

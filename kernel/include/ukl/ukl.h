@@ -149,6 +149,7 @@ int ukl_abandon(struct ukl_thread *th, struct ukl_thread *child);
 /**
  * execve(): the new program attaches to the record of the thread that called
  * exec.  Descriptors marked close-on-exec are closed there, as by execve(2).
+ * Returns 1 if others are open, 0 if none is.
  */
 unsigned int ukl_exec_prepare(struct ukl_thread *th);
 int ukl_exec_attach(const struct ukl_files *files, unsigned int id,

@@ -9,12 +9,15 @@
  */
 #include <linux/binfmts.h>
 #include <linux/completion.h>
+#include <linux/cred.h>
+#include <linux/fdtable.h>
 #include <linux/kthread.h>
 #include <linux/mm.h>
 #include <linux/nsproxy.h>
 #include <linux/ptrace.h>
 #include <linux/resume_user_mode.h>
 #include <linux/sched/debug.h>
+#include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/stat.h>
 #include <linux/sched/task.h>
@@ -430,6 +433,56 @@ static long exit_process(void)
 	do_exit(0);
 }
 
+/* Exec gives such a task nothing but closed files and reset signals. */
+static bool is_plain(void)
+{
+	const struct cred *cred = current_cred();
+
+	return thread_group_leader(current) && thread_group_empty(current) &&
+	       atomic_read(&current->mm->mm_users) == 1 &&
+	       cred->user_ns == &init_user_ns && !cred->securebits &&
+	       uid_eq(cred->uid, GLOBAL_ROOT_UID) &&
+	       uid_eq(cred->euid, GLOBAL_ROOT_UID) &&
+	       cap_issubset(CAP_FULL_SET, cred->cap_effective) &&
+	       cap_issubset(CAP_FULL_SET, cred->cap_permitted);
+}
+
+/*
+ * What is left of exec for most tasks.  The whole of it finds, reads and judges
+ * a file first, which touches memory all over the kernel that a new program
+ * has to be given a page at a time.
+ */
+static long plain_exec(void)
+{
+	long err = unshare_files();
+
+	if (err)
+		return err;
+#ifdef CONFIG_POSIX_TIMERS
+	exit_itimers(current);
+	flush_itimer_signals();
+#endif
+	do_close_on_exec(current->files);
+	current->flags &= ~PF_FORKNOEXEC;
+	current->sas_ss_sp = current->sas_ss_size = 0;
+	set_task_comm(current, "init");
+	WRITE_ONCE(current->self_exec_id, current->self_exec_id + 1);
+	flush_signal_handlers(current, 0);
+	return 0;
+}
+
+static bool any_files(void)
+{
+	struct fdtable *fdt;
+	bool any;
+
+	rcu_read_lock();
+	fdt = files_fdtable(current->files);
+	any = find_first_bit(fdt->open_fds, fdt->max_fds) < fdt->max_fds;
+	rcu_read_unlock();
+	return any;
+}
+
 static long exec_init(void)
 {
 	static const char *const argv[] = { "exec", NULL };
@@ -438,10 +491,11 @@ static long exec_init(void)
 
 	/* The host's exec has ended the other threads already. */
 	end_siblings(current->thread.host, true);
-	err = kernel_execve("/init", argv, envp);
-	if (!err)
-		catch_all_signals();
-	return err;
+	err = is_plain() ? plain_exec() : kernel_execve("/init", argv, envp);
+	if (err)
+		return err;
+	catch_all_signals();
+	return any_files();
 }
 
 long ukl_private_call(long nr, const long *a)
