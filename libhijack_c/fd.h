@@ -13,6 +13,7 @@
 struct files *files_new(void);
 struct files *files_copy(struct files *f);
 void files_put(struct files *f);
+long files_unshare(struct ctx *c);
 void files_from_kernel(struct ctx *c);
 void hide_files(struct ukl_files *kernel);
 void make_anchor(void);

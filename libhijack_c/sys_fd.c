@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <linux/memfd.h>
+#include <linux/sched.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -410,17 +411,44 @@ static long host_close_range(struct ctx *c, u64 first, u64 last, u64 flags)
 	return begin <= last ? RAW3(__NR_close_range, begin, last, flags) : 0;
 }
 
+/* A table of its own for this thread, in all three places. */
+long files_unshare(struct ctx *c)
+{
+	struct files *old = c->files, *f;
+	long err;
+
+	if (__atomic_load_n(&old->refs, __ATOMIC_ACQUIRE) == 1)
+		return 0;
+	f = files_copy(old);
+	if (!f)
+		return -ENOMEM;
+	err = LIB1(c, __NR_unshare, CLONE_FILES);
+	if (err) {
+		files_put(f);
+		return err;
+	}
+	c->files = f;
+	files_put(old);
+	return 0;
+}
+
 long sys_close_range(struct ctx *c, struct regs *r)
 {
 	u32 first = r->rdi, last = r->rsi, flags = r->rdx;
-	struct files *f = c->files;
 	bool any = false;
+	struct files *f;
 	u64 n;
 	long err;
 
 	if (first > last ||
 	    flags & ~(u32)(CLOSE_RANGE_UNSHARE | CLOSE_RANGE_CLOEXEC))
 		return -EINVAL;
+	if (flags & CLOSE_RANGE_UNSHARE) {
+		err = files_unshare(c);
+		if (err)
+			return err;
+	}
+	f = c->files;
 	for (n = first; n < f->top && n <= last; n++)
 		any |= f->kind[n] == K_LIB || f->kind[n] == K_EPOLL;
 	if (any) {

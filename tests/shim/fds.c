@@ -247,3 +247,32 @@ TEST(unix_sockets_stay_on_the_host)
 	SHOW(read(got, &c, 1));
 	SHOW(socketpair(AF_INET, SOCK_STREAM, 0, u));
 }
+static void *own_table(void *close_it)
+{
+	SHOW(close_it ? close_range(4, 5, CLOSE_RANGE_UNSHARE) :
+	     unshare(CLONE_FILES));
+	SHOW(close(6));
+	SHOW(dup(3));
+	SHOW(socket(AF_INET, SOCK_DGRAM, 0));
+	return NULL;
+}
+
+/* A thread with a table of its own leaves the others' alone. */
+TEST(a_thread_leaves_the_table)
+{
+	int i, type, round;
+	socklen_t n = sizeof(type);
+	pthread_t t;
+
+	for (i = 3; i < 9; i++)
+		SHOW(i % 2 ? socket(AF_INET, SOCK_DGRAM, 0) :
+		     epoll_create1(0));
+	for (round = 0; round < 2; round++) {
+		pthread_create(&t, NULL, own_table, round ? &t : NULL);
+		pthread_join(t, NULL);
+		for (i = 3; i < 11; i++)
+			SHOW(fcntl(i, F_GETFL));
+		for (i = 3; i < 11; i++)
+			SHOW(getsockopt(i, SOL_SOCKET, SO_TYPE, &type, &n));
+	}
+}
