@@ -247,6 +247,58 @@ TEST(unix_sockets_stay_on_the_host)
 	SHOW(read(got, &c, 1));
 	SHOW(socketpair(AF_INET, SOCK_STREAM, 0, u));
 }
+/* A connection that finds no number waits for one. */
+TEST(accept_without_a_number)
+{
+	struct rlimit r;
+	int port, l = listener(&port), c = dial(port), i, fd;
+	char got[8];
+
+	getrlimit(RLIMIT_NOFILE, &r);
+	r.rlim_cur = 12;
+	MUST(setrlimit(RLIMIT_NOFILE, &r));
+	while ((fd = dup(0)) >= 0)
+		;
+	SHOW(accept(l, NULL, NULL));
+	SHOW(accept4(l, NULL, NULL, 12345));
+	fcntl(l, F_SETFL, O_RDWR | O_NONBLOCK);
+	SHOW(accept(c, NULL, NULL));
+	close(11);
+	fd = accept(l, NULL, NULL);
+	SHOW(fd);
+	MUST(write(c, "there", 5));
+	SHOW(read(fd, got, 5));
+	SHOW(accept(l, NULL, NULL));
+	close(11);
+	SHOW(accept(l, NULL, NULL));
+}
+
+/* One number is enough for exec, as it is for ld.so. */
+TEST(role_after_a_narrow_exec)
+{
+	struct rlimit r;
+
+	SHOW(fcntl(4, F_GETFD));
+	getrlimit(RLIMIT_NOFILE, &r);
+	SHOW(r.rlim_cur);
+}
+
+TEST(exec_with_one_number_left)
+{
+	struct rlimit r;
+	int s = MUST(socket(AF_INET, SOCK_DGRAM, 0));
+
+	getrlimit(RLIMIT_NOFILE, &r);
+	r.rlim_cur = 6;
+	MUST(dup2(s, 4));
+	MUST(setrlimit(RLIMIT_NOFILE, &r));
+	SHOW(dup(s));
+	SHOW(dup(s));
+	close(5);
+	execl(arguments[0], arguments[0], "role_after_a_narrow_exec", NULL);
+	die("exec");
+}
+
 static void *own_table(void *close_it)
 {
 	SHOW(close_it ? close_range(4, 5, CLOSE_RANGE_UNSHARE) :
