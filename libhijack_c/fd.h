@@ -73,6 +73,7 @@ long sys_epoll_pwait2(struct ctx *c, struct regs *r);
 bool path_of_own_exe(struct ctx *c, char *path);
 long sys_path1(struct ctx *c, struct regs *r);
 long sys_path2(struct ctx *c, struct regs *r);
+long sys_utimensat(struct ctx *c, struct regs *r);
 long sys_openat(struct ctx *c, struct regs *r);
 long sys_open(struct ctx *c, struct regs *r);
 long sys_uname(struct ctx *c, struct regs *r);
