@@ -600,11 +600,25 @@ def start(
     return Start(directory, line, _descriptors(plan.devices))
 
 
+def _hosts(plan: Plan) -> str:
+    """The plan's names, and the host's own, which is the instance's too.
+
+    A plan is kept for later; the host's name may change.
+    """
+    if plan.hostname:
+        return plan.hosts
+    own = os.uname().nodename
+    known = {name for line in plan.hosts.splitlines() for name in line.split()[1:]}
+    names = [name for name in dict.fromkeys([own, own.partition(".")[0]]) if name]
+    left = " ".join(name for name in names if name not in known)
+    return plan.hosts + (f"127.0.1.1\t{left}\n" if left else "")
+
+
 def write_views(directory: Directory, plan: Plan) -> None:
     """Write what the target shall see as ``/etc/hosts`` and the like."""
     views = {
         "resolv.conf": plan.resolv_conf,
-        "hosts": plan.hosts,
+        "hosts": _hosts(plan),
         "hostname": plan.hostname,
     }
     if any(views.values()):
