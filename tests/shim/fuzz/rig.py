@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -136,7 +137,7 @@ class Rig:
         self.way = way
         self.steps = 0
         self.runs = 0
-        self.unsteady = 0
+        self.unsteady: list[str] = []
         self.known: Counter[str] = Counter()
         self.broken = ""
         self.ports = 0
@@ -220,13 +221,17 @@ class Rig:
         if self.broken:
             return self.broken
         program = "".join(line + "\n" for line in lines).encode()
+        quick: list[str] = []
         for slow in (0, *SLOW):
             host, ukl = self.run(program, slow)
+            if not slow:
+                quick = self.sides(host, ukl)
             reasons = self.compare(host, ukl)
             if reasons is not None:
                 self.steps += sum(1 for line in host if re.match(r" *\d+ ", line))
                 self.runs += 1
-                self.unsteady += slow > 0
+                if slow:
+                    self.unsteady.append("\n".join([f"  {one}" for one in quick]))
                 self.known.update(reasons)
                 return ""
             if LOST & {host[-1], ukl[-1]}:
@@ -236,23 +241,23 @@ class Rig:
                 "the program:",
                 *(f"  {line}" for line in lines),
                 "the host and ukl:",
-                *(
-                    f"{' ' if a == b else '!'} {a:<50} | {b}"
-                    for a, b in zip(
-                        host + [""] * (len(ukl) - len(host)),
-                        ukl + [""] * (len(host) - len(ukl)),
-                        strict=True,
-                    )
-                ),
+                *self.sides(host, ukl),
             ]
         )
         if LOST & {host[-1], ukl[-1]}:
             self.broken = text
         return text
 
+    def sides(self, host: list[str], ukl: list[str]) -> list[str]:
+        """Both outputs side by side."""
+        return [
+            f"{' ' if a == b else '!'} {a:<50} | {b}"
+            for a, b in zip_longest(host, ukl, fillvalue="")
+        ]
+
     def summary(self) -> str:
         known = "".join(f"; {n} times: {why}" for why, n in self.known.items())
         return (
             f"{self.steps} steps in {self.runs} programs without a difference, "
-            f"{self.unsteady} of them only when slow{known}"
+            f"{len(self.unsteady)} of them only when slow{known}"
         )
