@@ -82,6 +82,14 @@ _LONGEST_NAME = 40
 _LONGEST_PATH = 107  # a Unix socket's address, without its final 0
 _LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
 # Also in kernel/host/main.c, which removes these when the instance ends.
+SHIM_WORDS = frozenset(
+    f"UKL_{word}"
+    for word in (
+        *("INSTANCE", "TRACE", "REWRITE", "VIA"),
+        *("STATE", "PROGRAM", "IMAGE", "PAD"),
+    )
+)
+"""What ``take_words()`` in ``libhijack_c/attach.c`` takes out of an environment."""
 _OURS = ("etc/resolv.conf", "etc/hosts", "etc/hostname", "instance.json", "plan", "log")
 
 SHIM = "libhijack_c/libukl-hijack.so"
@@ -765,7 +773,7 @@ def target_environment(
     if trap_only:
         result["UKL_REWRITE"] = "off"
     # What the shim takes away are pairs, see fill_gap() in libhijack_c/attach.c.
-    ours = [name for name in result if name.startswith("UKL_")]
+    ours = SHIM_WORDS & result.keys()
     if not words and (len(ours) + (not theirs)) % 2:
         result["UKL_PAD"] = ""
     return result
