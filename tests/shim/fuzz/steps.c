@@ -636,12 +636,18 @@ static const int recv_flags[] = {
 	MSG_PEEK | MSG_TRUNC, MSG_ERRQUEUE,
 };
 
-/* TCP throws away what MSG_TRUNC takes; the buffer says nothing then. */
+static int is_tcp(int fd)
+{
+	return kind_of(fd) == TCP4 || kind_of(fd) == TCP6;
+}
+
+/*
+ * TCP throws away what MSG_TRUNC takes; the buffer says nothing then.  And ICMP
+ * holds the number of a packet.
+ */
 static int says_nothing(int fd, int flags)
 {
-	int kind = kind_of(fd);
-
-	return (flags & MSG_TRUNC) && (kind == TCP4 || kind == TCP6);
+	return ((flags & MSG_TRUNC) && is_tcp(fd)) || kind_of(fd) == RAW4;
 }
 
 static long at_most(long n, long max)
@@ -692,7 +698,8 @@ static void op_read(void)
 		size = size < 8 ? 4 : 8;
 	n = WITH(fd, read(fd, got, size));
 	result(n);
-	show_data(got, n);
+	if (!says_nothing(fd, 0))
+		show_data(got, n);
 }
 
 static void op_write(void)
@@ -727,7 +734,8 @@ static void op_readv(void)
 		      preadv2(fd, v, k, -1, 0) : readv(fd, v, k));
 
 	result(n);
-	show_data(got, n);
+	if (!says_nothing(fd, 0))
+		show_data(got, n);
 }
 
 static void op_writev(void)
@@ -1089,7 +1097,7 @@ static void op_getsockopt(void)
 	if (result(getsockopt(fd, o->level, o->name, value, &n)))
 		return;
 	/* TCP tunes them, each kernel in its way. */
-	if (o->level == SOL_SOCKET && says_nothing(fd, MSG_TRUNC) &&
+	if (o->level == SOL_SOCKET && is_tcp(fd) &&
 	    (o->name == SO_RCVBUF || o->name == SO_SNDBUF))
 		return;
 	if (o->shows == 3) {
