@@ -82,6 +82,14 @@ _LONGEST_NAME = 40
 _LONGEST_PATH = 107  # a Unix socket's address, without its final 0
 _LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
 # Also in kernel/host/main.c, which removes these when the instance ends.
+SHIM_WORDS = frozenset(
+    f"UKL_{word}"
+    for word in (
+        *("INSTANCE", "TRACE", "REWRITE", "VIA"),
+        *("STATE", "PROGRAM", "IMAGE", "PAD"),
+    )
+)
+"""What ``take_words()`` in ``libhijack_c/attach.c`` takes out of an environment."""
 _OURS = ("etc/resolv.conf", "etc/hosts", "etc/hostname", "instance.json", "plan", "log")
 
 SHIM = "libhijack_c/libukl-hijack.so"
@@ -600,11 +608,25 @@ def start(
     return Start(directory, line, _descriptors(plan.devices))
 
 
+def _hosts(plan: Plan) -> str:
+    """The plan's names, and the host's own, which is the instance's too.
+
+    A plan is kept for later; the host's name may change.
+    """
+    if plan.hostname:
+        return plan.hosts
+    own = os.uname().nodename
+    known = {name for line in plan.hosts.splitlines() for name in line.split()[1:]}
+    names = [name for name in dict.fromkeys([own, own.partition(".")[0]]) if name]
+    left = " ".join(name for name in names if name not in known)
+    return plan.hosts + (f"127.0.1.1\t{left}\n" if left else "")
+
+
 def write_views(directory: Directory, plan: Plan) -> None:
     """Write what the target shall see as ``/etc/hosts`` and the like."""
     views = {
         "resolv.conf": plan.resolv_conf,
-        "hosts": plan.hosts,
+        "hosts": _hosts(plan),
         "hostname": plan.hostname,
     }
     if any(views.values()):
@@ -755,7 +777,7 @@ def target_environment(
     if report is not None:
         result["UKL_REPORT"] = report
     # What the shim takes away are pairs, see fill_gap() in libhijack_c/attach.c.
-    ours = [name for name in result if name.startswith("UKL_")]
+    ours = SHIM_WORDS & result.keys()
     if not words and (len(ours) + (not theirs)) % 2:
         result["UKL_PAD"] = ""
     return result

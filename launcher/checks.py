@@ -3,20 +3,9 @@
 from __future__ import annotations
 
 from hijack.errors import UklError
+from hijack.runtime import SHIM_WORDS
 
-OWN = frozenset(
-    f"UKL_{word}"
-    for word in [
-        "INSTANCE",
-        "TRACE",
-        "STATE",
-        "PROGRAM",
-        "IMAGE",
-        "VIA",
-        "REWRITE",
-        "PAD",
-    ]
-)
+OWN = SHIM_WORDS
 """What the shim is told by the launcher only."""
 
 

@@ -43,7 +43,12 @@ static const sys_fn table[TABLE_SIZE] = {
 	CALL(fadvise64, sys_fd1), CALL(readahead, sys_fd1),
 	CALL(flock, sys_fd1), CALL(fchdir, sys_fd1),
 	CALL(fgetxattr, sys_fd1), CALL(flistxattr, sys_fd1),
+	CALL(fsetxattr, sys_fd1), CALL(fremovexattr, sys_fd1),
 	CALL(sync_file_range, sys_fd1), CALL(syncfs, sys_fd1),
+	/* Of other kinds of files: EINVAL rather than EBADF for ours. */
+	CALL(timerfd_settime, sys_fd1), CALL(timerfd_gettime, sys_fd1),
+	CALL(inotify_add_watch, sys_fd1), CALL(inotify_rm_watch, sys_fd1),
+	CALL(signalfd, sys_fd1), CALL(signalfd4, sys_fd1),
 	/* Numbers. */
 	CALL(close, sys_close), CALL(close_range, sys_close_range),
 	CALL(dup, sys_dup), CALL(dup2, sys_dup2), CALL(dup3, sys_dup3),
@@ -93,7 +98,7 @@ static const sys_fn table[TABLE_SIZE] = {
 	CALL(readlink, sys_path1), CALL(statfs, sys_path1),
 	CALL(newfstatat, sys_path2), CALL(statx, sys_path2),
 	CALL(faccessat, sys_path2), CALL(faccessat2, sys_path2),
-	CALL(readlinkat, sys_path2),
+	CALL(readlinkat, sys_path2), CALL(utimensat, sys_utimensat),
 	/* The rest. */
 	CALL(uname, sys_uname), CALL(sethostname, sys_sethostname),
 	CALL(setdomainname, sys_sethostname),

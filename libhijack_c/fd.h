@@ -13,6 +13,7 @@
 struct files *files_new(void);
 struct files *files_copy(struct files *f);
 void files_put(struct files *f);
+long files_unshare(struct ctx *c);
 void files_from_kernel(struct ctx *c);
 void hide_files(struct ukl_files *kernel);
 void make_anchor(void);
@@ -79,6 +80,7 @@ long sys_epoll_pwait2(struct ctx *c, struct regs *r);
 bool path_of_own_exe(struct ctx *c, char *path);
 long sys_path1(struct ctx *c, struct regs *r);
 long sys_path2(struct ctx *c, struct regs *r);
+long sys_utimensat(struct ctx *c, struct regs *r);
 long sys_openat(struct ctx *c, struct regs *r);
 long sys_open(struct ctx *c, struct regs *r);
 long sys_uname(struct ctx *c, struct regs *r);

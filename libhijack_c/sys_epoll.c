@@ -95,17 +95,26 @@ long sys_epoll_create1(struct ctx *c, struct regs *r)
 long sys_epoll_ctl(struct ctx *c, struct regs *r)
 {
 	u8 kind = kind_of(c, r->rdi), target = kind_of(c, r->rdx);
+	struct epoll_event ev;
 	long err;
 
 	if (kind == K_HIDDEN || target == K_HIDDEN)
 		return -EBADF;
-	if (kind == K_LIB)
-		return pass_lib(c, r);	/* not an epoll: it says so */
+	if (kind == K_LIB) {
+		if (target != K_HOST)
+			return pass_lib(c, r);	/* not an epoll: it says so */
+		/* The target is looked at first; it is no epoll for itself. */
+		return host_call(__NR_epoll_ctl, r->rdx, r->rsi, r->rdx,
+				 r->r10, 0, 0);
+	}
 	if (kind != K_EPOLL) {
 		if (target == K_HOST)
 			return pass(c, r);
-		err = RAW2(__NR_fcntl, r->rdi, 1 /* F_GETFD */);
-		return err < 0 ? err : -EINVAL;
+		if (r->rsi != EPOLL_CTL_DEL &&
+		    get_user(&ev, (void *)r->r10, sizeof(ev)))
+			return -EFAULT;
+		err = RAW2(__NR_fcntl, r->rdi, F_GETFL);
+		return err < 0 ? err : err & O_PATH ? -EBADF : -EINVAL;
 	}
 	if (target == K_LIB) {
 		use(c, r->rdi, EP_LIB);

@@ -15,6 +15,7 @@
 #include <linux/capability.h>
 #include <linux/memfd.h>
 #include <linux/xattr.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #define MAX_ARGS	(1 << 20)
@@ -552,6 +553,27 @@ static void drop_lists(struct ctx *c)
 	c->scratch = c->arguments = NULL;
 }
 
+/*
+ * We open files where the program may have no number left.  The new program
+ * gets the old limit.
+ */
+static void limit_lift(struct rlimit *old)
+{
+	struct rlimit all;
+
+	RAW4(__NR_prlimit64, 0, RLIMIT_NOFILE, 0, old);
+	all = *old;
+	all.rlim_cur = all.rlim_max;
+	if (old->rlim_cur < old->rlim_max)
+		RAW4(__NR_prlimit64, 0, RLIMIT_NOFILE, &all, 0);
+}
+
+static void limit_back(const struct rlimit *old)
+{
+	if (old->rlim_cur < old->rlim_max)
+		RAW4(__NR_prlimit64, 0, RLIMIT_NOFILE, old, 0);
+}
+
 static long exec(struct ctx *c, struct regs *r, int dirfd, u64 user_path,
 		 u64 argv, u64 envp, int flags)
 {
@@ -560,6 +582,7 @@ static long exec(struct ctx *c, struct regs *r, int dirfd, u64 user_path,
 	char *end = name + sizeof(name), *p;
 	bool new_host = false, own_exe, by_path;
 	u64 *list = (u64 *)argv;
+	struct rlimit limit;
 	long err, state = -1;
 
 	err = get_user_string(path, (char *)user_path, sizeof(path));
@@ -575,6 +598,7 @@ static long exec(struct ctx *c, struct regs *r, int dirfd, u64 user_path,
 			str_put(str_put(p, end, "/"), end, path);
 	}
 	own_exe = path_of_own_exe(c, path);
+	limit_lift(&limit);
 	err = check_target(dirfd, path, flags, &t, &new_host);
 	if (err)
 		goto out;
@@ -607,6 +631,7 @@ static long exec(struct ctx *c, struct regs *r, int dirfd, u64 user_path,
 		err = -EACCES;
 		goto out;
 	}
+	limit_back(&limit);
 	if (t.door == DOOR_LOADER)
 		err = host_call(__NR_execveat, me.shim_fd, (long)"",
 				(long)list, (long)c->scratch, AT_EMPTY_PATH,
@@ -620,6 +645,7 @@ static long exec(struct ctx *c, struct regs *r, int dirfd, u64 user_path,
 				own_exe ? (long)path : (long)user_path, argv,
 				(long)c->scratch, 0, 0, 0);
 out:
+	limit_back(&limit);
 	drop_lists(c);
 	if (t.program >= 0)
 		RAW1(__NR_close, t.program);

@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <linux/memfd.h>
+#include <linux/sched.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -419,17 +420,44 @@ static long host_close_range(struct ctx *c, u64 first, u64 last, u64 flags)
 	return begin <= last ? RAW3(__NR_close_range, begin, last, flags) : 0;
 }
 
+/* A table of its own for this thread, in all three places. */
+long files_unshare(struct ctx *c)
+{
+	struct files *old = c->files, *f;
+	long err;
+
+	if (__atomic_load_n(&old->refs, __ATOMIC_ACQUIRE) == 1)
+		return 0;
+	f = files_copy(old);
+	if (!f)
+		return -ENOMEM;
+	err = LIB1(c, __NR_unshare, CLONE_FILES);
+	if (err) {
+		files_put(f);
+		return err;
+	}
+	c->files = f;
+	files_put(old);
+	return 0;
+}
+
 long sys_close_range(struct ctx *c, struct regs *r)
 {
 	u32 first = r->rdi, last = r->rsi, flags = r->rdx;
-	struct files *f = c->files;
 	bool any = false;
+	struct files *f;
 	u64 n;
 	long err;
 
 	if (first > last ||
 	    flags & ~(u32)(CLOSE_RANGE_UNSHARE | CLOSE_RANGE_CLOEXEC))
 		return -EINVAL;
+	if (flags & CLOSE_RANGE_UNSHARE) {
+		err = files_unshare(c);
+		if (err)
+			return err;
+	}
+	f = c->files;
 	for (n = first; n < f->top && n <= last; n++)
 		any |= f->kind[n] == K_LIB || f->kind[n] == K_EPOLL;
 	if (any) {
@@ -663,6 +691,146 @@ static long send_mapped(struct ctx *c, int out, int in, u64 n, long pos,
 	return w;
 }
 
+#define MSG_PEEK_	2
+#define MSG_MORE_	0x8000
+#define POLLIN_		1
+#define POLLOUT_	4
+#define POLLERR_	8
+#define SPLICE_NONBLOCK	2UL
+#define SPLICE_MORE	4UL
+#define SPLICE_FLAGS	0xfUL
+
+/* Whether the host's descriptor @fd is open for it. */
+static long host_open(int fd, bool writing)
+{
+	long n = RAW2(__NR_fcntl, fd, F_GETFL);
+
+	if (n < 0)
+		return n;
+	if ((n & O_PATH) ||
+	    (n & O_ACCMODE) == (writing ? O_RDONLY : O_WRONLY))
+		return -EBADF;
+	return 0;
+}
+
+static bool is_pipe(int fd)
+{
+	struct stat st;
+
+	return !RAW2(__NR_fstat, fd, &st) && S_ISFIFO(st.st_mode);
+}
+
+/* Until the host's pipe @fd has what @events ask for. */
+static long wait_pipe(int fd, short events, u64 flags, short *got)
+{
+	struct pollfd_ { int fd; short events, revents; } p = { fd, events, 0 };
+	long n = RAW3(__NR_poll, &p, 1, 0);
+
+	if (!n && ((flags & SPLICE_NONBLOCK) ||
+		   (RAW2(__NR_fcntl, fd, F_GETFL) & O_NONBLOCK)))
+		return -EAGAIN;
+	if (!n)
+		n = host_call(__NR_ppoll, (long)&p, 1, 0, 0, 8, 0);
+	*got = p.revents;
+	return n < 0 ? n : 0;
+}
+
+/* A copy of what the pipe holds, which keeps it. */
+static long peek_pipe(struct ctx *c, int pipe, u64 len)
+{
+	int way[2];
+	long n = RAW2(__NR_pipe2, way, O_NONBLOCK | O_CLOEXEC);
+
+	if (n)
+		return n;
+	n = RAW4(__NR_tee, pipe, way[1], len, SPLICE_NONBLOCK);
+	if (n > 0)
+		n = RAW3(__NR_read, way[0], c->io, n);
+	RAW1(__NR_close, way[0]);
+	RAW1(__NR_close, way[1]);
+	return n;
+}
+
+static long pipe_to_socket(struct ctx *c, int in, int out, u64 len, u64 flags)
+{
+	short got;
+	long n, w, at;
+
+	n = wait_pipe(in, POLLIN_, flags, &got);
+	if (n)
+		return n;
+	n = got & POLLIN_ ? peek_pipe(c, in, len) : 0;
+	if (n <= 0)
+		return n;
+	w = lib_call(c, __NR_sendto, out, (long)c->io, n,
+		     flags & SPLICE_MORE ? MSG_MORE_ : 0, 0, 0);
+	/* Exactly what the socket took. */
+	for (at = 0; at < w; at += n) {
+		n = RAW3(__NR_read, in, c->io, w - at);
+		if (n <= 0)
+			break;
+	}
+	return w;
+}
+
+static long socket_to_pipe(struct ctx *c, int in, int out, u64 len, u64 flags)
+{
+	short got;
+	long n, w, at;
+
+	n = wait_pipe(out, POLLOUT_, flags, &got);
+	if (n)
+		return n;
+	if (got & POLLERR_)	/* nobody reads: EPIPE, SIGPIPE */
+		return host_call(__NR_write, out, (long)c->io, 1, 0, 0, 0);
+	n = lib_call(c, __NR_recvfrom, in, (long)c->io, len, MSG_PEEK_, 0, 0);
+	if (n <= 0)
+		return n;
+	w = host_call(__NR_write, out, (long)c->io, n, 0, 0, 0);
+	if (w <= 0)
+		return w;
+	/* Exactly what the pipe took. */
+	for (at = 0; at < w; at += n) {
+		n = LIB4(c, __NR_recvfrom, in, c->io, w - at, 0);
+		if (n <= 0)
+			break;
+	}
+	return w;
+}
+
+/* Files, disks, and devices like /dev/zero. */
+static bool has_position(struct ctx *c, int fd, u32 mode)
+{
+	return S_ISREG(mode) || S_ISBLK(mode) || (S_ISCHR(mode) &&
+	       any_call(c, __NR_lseek, fd, 0, 1 /* SEEK_CUR */, 0) >= 0);
+}
+
+/* Whatever is not a file's data; errors come in Linux's order. */
+static long unusual_sendfile(struct ctx *c, int in, int out, u64 len, bool at)
+{
+	long n, err = is_lib(c, in) ? 0 : host_open(in, false);
+	char none;
+
+	if (err)
+		return err;
+	err = is_lib(c, out) ? 0 : host_open(out, true);
+	n = any_call(c, __NR_pread64, in, &none, 0, 0);
+	if (at && n == -ESPIPE)
+		return n;
+	if (err)
+		return err;
+	if (is_lib(c, in) && !at && is_pipe(out)) {
+		if (!io_buffer(c))
+			return -ENOMEM;
+		if (len > IO_SIZE)
+			len = IO_SIZE;
+		return len ? socket_to_pipe(c, in, out, len, 0) : 0;
+	}
+	if (!len && any_call(c, __NR_lseek, in, 0, 1 /* SEEK_CUR */, 0) >= 0)
+		return 0;
+	return -EINVAL;
+}
+
 /* Regular file to anything: what is not taken is not consumed. */
 long sys_sendfile(struct ctx *c, struct regs *r)
 {
@@ -680,10 +848,9 @@ long sys_sendfile(struct ctx *c, struct regs *r)
 		return pass_lib(c, r);
 	n = is_lib(c, in) ? LIB2(c, __NR_fstat, in, &st) :
 	    RAW2(__NR_fstat, in, &st);
-	if (n)
-		return n;
-	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
-		return -EINVAL;
+	if (n || !left || !has_position(c, in, st.st_mode) ||
+	    (!is_lib(c, out) && host_open(out, true)))
+		return unusual_sendfile(c, in, out, left, r->rdx);
 	if (r->rdx) {
 		if (get_user(&off, (void *)r->rdx, 8))
 			return -EFAULT;
@@ -714,6 +881,8 @@ long sys_sendfile(struct ctx *c, struct regs *r)
 		}
 		part = left < IO_SIZE ? left : IO_SIZE;
 		n = any_call(c, __NR_pread64, in, c->io, part, pos);
+		if (!n && S_ISCHR(st.st_mode))
+			n = -EINVAL;	/* /dev/null has nothing to send */
 		if (n <= 0) {
 			if (!done)
 				done = n;
@@ -740,71 +909,59 @@ long sys_sendfile(struct ctx *c, struct regs *r)
 	return done;
 }
 
-#define MSG_PEEK_	2
-
-
 /* Between a pipe of the host and a socket of the library kernel. */
 long sys_splice(struct ctx *c, struct regs *r)
 {
-	int in = r->rdi, out = r->rdx;
+	int in = r->rdi, out = r->rdx, host;
 	u64 len = r->r8 < IO_SIZE ? r->r8 : IO_SIZE;
-	long n, w, err;
-	u64 at;
+	bool pipe;
+	long err;
 
 	if (is_hidden(out) || is_hidden(in))
 		return -EBADF;
 	if (!is_lib(c, out) && !is_lib(c, in))
 		return pass(c, r);
 	if (is_lib(c, out) && is_lib(c, in))
-		return -EINVAL;		/* one must be a pipe */
-	if (is_lib(c, in) ? r->r10 : r->rsi)
-		return -ESPIPE;		/* the pipe */
-	if (r->rsi || r->r10)
-		return -EINVAL;		/* the socket */
+		return pass_lib(c, r);	/* EINVAL: one must be a pipe */
 	if (!r->r8)
 		return 0;
+	if (r->r9 & ~SPLICE_FLAGS)
+		return -EINVAL;
+	host = is_lib(c, in) ? out : in;
+	err = RAW2(__NR_fcntl, host, F_GETFD);
+	if (err < 0)
+		return err;
+	pipe = is_pipe(host);
+	if (pipe && (is_lib(c, in) ? r->r10 : r->rsi))
+		return -ESPIPE;
+	err = host_open(host, is_lib(c, in));
+	if (err)
+		return err;
+	if (!pipe || r->rsi || r->r10)
+		return -EINVAL;
 	if (!io_buffer(c))
 		return -ENOMEM;
-	if (is_lib(c, in)) {
-		n = lib_call(c, __NR_recvfrom, in, (long)c->io, len,
-			     MSG_PEEK_, 0, 0);
-		if (n <= 0)
-			return n;
-		w = host_call(__NR_write, out, (long)c->io, n, 0, 0, 0);
-		if (w <= 0)
-			return w;
-		/* Exactly what the pipe took. */
-		for (at = 0; at < (u64)w; at += err) {
-			err = LIB4(c, __NR_recvfrom, in, c->io, w - at, 0);
-			if (err <= 0)
-				break;
-		}
-		return w;
-	}
-	n = host_call(__NR_read, in, (long)c->io, len < 65536 ? len : 65536,
-		      0, 0, 0);
-	if (n <= 0)
-		return n;
-	/* The pipe gives nothing back: all of it must go. */
-	for (at = 0; at < (u64)n; at += w) {
-		w = LIB3(c, __NR_write, out, (char *)c->io + at, n - at);
-		if (w == -EAGAIN) {
-			struct { int fd; short e, re; } p = { out, 4, 0 };
-
-			LIB3(c, __NR_poll, &p, 1, -1);
-			w = 0;
-		} else if (w < 0) {
-			return at ? (long)at : w;
-		}
-	}
-	return n;
+	return is_lib(c, in) ? socket_to_pipe(c, in, out, len, r->r9) :
+	       pipe_to_socket(c, in, out, len, r->r9);
 }
 
 long sys_tee(struct ctx *c, struct regs *r)
 {
-	if (is_lib(c, r->rdi) || is_lib(c, r->rsi))
+	long err;
+
+	if (is_hidden(r->rdi) || is_hidden(r->rsi))
+		return -EBADF;
+	if (!is_lib(c, r->rdi) && !is_lib(c, r->rsi))
+		return pass(c, r);
+	if (is_lib(c, r->rdi) && is_lib(c, r->rsi))
+		return pass_lib(c, r);
+	if (r->r10 & ~SPLICE_FLAGS)
 		return -EINVAL;
-	return sys_fd1(c, r);
+	if (!r->rdx)
+		return 0;
+	err = is_lib(c, r->rdi) ? host_open(r->rsi, true) :
+	      host_open(r->rdi, false);
+	return err ? err : -EINVAL;
 }
 
 long sys_vmsplice(struct ctx *c, struct regs *r)
@@ -814,11 +971,22 @@ long sys_vmsplice(struct ctx *c, struct regs *r)
 	return sys_fd1(c, r);
 }
 
+/* From a regular file to one: ours are none. */
 long sys_copy_file_range(struct ctx *c, struct regs *r)
 {
-	if (is_lib(c, r->rdi) || is_lib(c, r->rdx))
-		return -EINVAL;
-	return sys_fd1(c, r);
+	struct stat st;
+	long err;
+
+	if (is_hidden(r->rdi) || is_hidden(r->rdx))
+		return -EBADF;
+	if (!is_lib(c, r->rdi) && !is_lib(c, r->rdx))
+		return pass(c, r);
+	if (is_lib(c, r->rdi) && is_lib(c, r->rdx))
+		return pass_lib(c, r);
+	err = RAW2(__NR_fstat, is_lib(c, r->rdi) ? r->rdx : r->rdi, &st);
+	if (err)
+		return err;
+	return S_ISDIR(st.st_mode) && !r->r9 ? -EISDIR : -EINVAL;
 }
 
 /* ------------------------------------------------------------------ */

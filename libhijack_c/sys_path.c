@@ -253,6 +253,12 @@ long sys_path2(struct ctx *c, struct regs *r)
 	return pass(c, r);
 }
 
+/* Without a path it is about the descriptor. */
+long sys_utimensat(struct ctx *c, struct regs *r)
+{
+	return r->rsi ? sys_path2(c, r) : sys_fd1(c, r);
+}
+
 /* The host's file of that name is about us. */
 static long open_auxv(u64 flags)
 {

@@ -10,6 +10,7 @@
 
 #include <linux/eventpoll.h>
 #include <poll.h>
+#include <sys/resource.h>
 
 #define NS	1000000000L
 
@@ -197,8 +198,14 @@ static long do_poll(struct ctx *c, u64 user, u64 n, long ns)
 	u64 bytes = n * SPLIT_BYTES + PAGE;
 	char small[16 * SPLIT_BYTES], *memory = small;
 
-	if (n > MAX_FD)
-		return -EINVAL;
+	if (n > 8) {
+		/* Of the program, not of what the library kernel thinks. */
+		struct rlimit limit;
+
+		if (RAW4(__NR_prlimit64, 0, RLIMIT_NOFILE, 0, &limit) ||
+		    n > limit.rlim_cur || n > MAX_FD)
+			return -EINVAL;
+	}
 	if (n > 16) {
 		memory = map_memory(bytes);
 		if (!memory)
@@ -280,9 +287,10 @@ long sys_ppoll(struct ctx *c, struct regs *r)
 /* ------------------------------------------------------------------ */
 /* select: as poll, with the kernel's own table of what counts as what. */
 
-#define SEL_IN	(POLLRDNORM | POLLRDBAND | POLLIN | POLLHUP | POLLERR)
-#define SEL_OUT	(POLLWRBAND | POLLWRNORM | POLLOUT | POLLERR)
-#define SEL_EX	POLLPRI
+#define SEL_IN	(POLLRDNORM | POLLRDBAND | POLLIN | POLLHUP | POLLERR | \
+		 POLLNVAL)
+#define SEL_OUT	(POLLWRBAND | POLLWRNORM | POLLOUT | POLLERR | POLLNVAL)
+#define SEL_EX	(POLLPRI | POLLNVAL)
 #define WORDS	(65536 / 64)
 
 static bool bit(const u64 *set, u32 n)
@@ -357,9 +365,11 @@ static long do_select(struct ctx *c, int n, u64 *user, long ns)
 		u32 fd = all[i].fd;
 		short re = all[i].revents;
 
+		/* One that is open cannot be waited for: it is ready. */
 		if (re & POLLNVAL) {
-			ret = -EBADF;
-			goto out;
+			ret = RAW2(__NR_fcntl, fd, 1 /* F_GETFD */);
+			if (ret < 0)
+				goto out;
 		}
 		if ((all[i].events & POLLIN) && (re & SEL_IN)) {
 			sets[0][fd / 64] |= 1UL << fd % 64;

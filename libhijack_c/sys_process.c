@@ -319,8 +319,13 @@ long sys_unshare(struct ctx *c, struct regs *r)
 	u64 flags = r->rdi;
 	long err;
 
-	if (flags & (CLONE_FILES | CLONE_FS)) {
-		err = LIB1(c, __NR_unshare, flags & (CLONE_FILES | CLONE_FS));
+	if (flags & CLONE_FS) {
+		err = LIB1(c, __NR_unshare, CLONE_FS);
+		if (err)
+			return err;
+	}
+	if (flags & CLONE_FILES) {
+		err = files_unshare(c);
 		if (err)
 			return err;
 	}

@@ -44,6 +44,13 @@ long sys_accept(struct ctx *c, struct regs *r)
 
 	if (kind_of(c, r->rdi) != K_LIB)
 		return sys_fd1(c, r);
+	if (flags & ~(SOCK_CLOEXEC | SOCK_NONBLOCK))
+		return -EINVAL;
+	/* Without a number for it the connection stays where it is. */
+	k = RAW3(__NR_fcntl, me.anchor, F_DUPFD_CLOEXEC, 0);
+	if (is_err(k))
+		return k;
+	RAW1(__NR_close, k);
 	k = lib_call(c, UKL_SYS_ACCEPT, r->rdi, r->rsi, r->rdx, flags, 0, 0);
 	return place(c, k, flags & SOCK_CLOEXEC);
 }

@@ -68,6 +68,15 @@ def test_the_process_is_the_profiles(whole: Desk) -> None:
     assert not [line for line in lines if line.startswith(("UKL_", "LD_PRELOAD"))]
 
 
+@pytest.mark.parametrize("profile", ["network={}", "hostname=other", "extra_hosts={}"])
+def test_the_instance_knows_its_own_name(whole: Desk, profile: str) -> None:
+    """Also where that is the host's: what asks for the name asks for the address."""
+    script = "getent hosts $(hostname)"
+    done = do(whole, "ukl-run", "-s", profile, "sh", "-c", script)
+    assert (done.status, done.err) == (0, "")
+    assert done.out.split()[0] in ("127.0.1.1", "127.0.0.1")
+
+
 def test_a_setting_wins_over_the_profile(whole: Desk) -> None:
     done = do(whole, "ukl-run", "-p", "net.yaml", "-s", "hostname=other", "hostname")
     assert (done.status, done.out) == (0, "other\n")

@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 from desk import Desk, wait_for
 
+from hijack import runtime
+
 
 def attached(desk: Desk) -> list[tuple[int, str]]:
     """What the stand-in noted: the pid and the name of each attached process."""
@@ -180,6 +182,22 @@ def test_the_environment(desk: Desk) -> None:
     expected.pop("LD_PRELOAD")
     assert lines == expected
     assert "\nUKL_TRACE=net,file\n" in desk.run("--trace", "net,file", "env").out
+
+
+def test_the_shims_words_are_even(desk: Desk) -> None:
+    """A variable that only looks like one of the shim's is not counted.
+
+    Go programs with cgo find their auxiliary vector by it: fill_gap() in attach.c.
+    """
+    desk.environment.pop("LD_PRELOAD", None)
+    for more in ({}, {"UKL_LINUX_SOURCE": "/x"}, {"UKL_TEST_A": "", "UKL_TEST_B": ""}):
+        desk.environment |= more
+        out = desk.run("env").out
+        names = [line.split("=")[0] for line in out.splitlines()]
+        gone = [name for name in names if name in runtime.SHIM_WORDS]
+        gone += [name for name in names if name == "LD_PRELOAD"]
+        assert len(gone) % 2 == 0, gone
+        assert len(gone) > 0
 
 
 def test_path_is_the_targets(desk: Desk) -> None:

@@ -247,3 +247,181 @@ TEST(unix_sockets_stay_on_the_host)
 	SHOW(read(got, &c, 1));
 	SHOW(socketpair(AF_INET, SOCK_STREAM, 0, u));
 }
+
+/* What programs of random steps have found. */
+TEST(other_kinds_of_files)
+{
+	struct itimerspec t = { 0 };
+	struct epoll_event e = { 0 };
+	int s = socket(AF_INET, SOCK_DGRAM, 0), p[2], dir, ep, f, n;
+	int lone = socket(AF_INET, SOCK_STREAM, 0);
+	sigset_t set;
+
+	MUST(pipe(p));
+	dir = MUST(open("/", O_RDONLY));
+	ep = MUST(epoll_create1(0));
+	f = MUST(open("/tmp", O_TMPFILE | O_RDWR, 0600));
+	sigemptyset(&set);
+	SHOW(timerfd_settime(s, 0, &t, NULL));
+	SHOW(timerfd_gettime(s, &t));
+	SHOW(signalfd(s, &set, 0));
+	SHOW(syscall(SYS_inotify_rm_watch, s, 1));
+	SHOW(futimens(s, NULL));
+	SHOW(epoll_ctl(s, EPOLL_CTL_ADD, p[0], &e));
+	SHOW(epoll_ctl(s, EPOLL_CTL_ADD, f, &e));
+	SHOW(epoll_ctl(s, EPOLL_CTL_ADD, 99, &e));
+	SHOW(epoll_ctl(s, EPOLL_CTL_ADD, ep, &e));
+	SHOW(epoll_ctl(p[0], EPOLL_CTL_ADD, s, (void *)16));
+	SHOW(epoll_ctl(p[0], EPOLL_CTL_DEL, s, (void *)16));
+	SHOW(epoll_ctl(f, EPOLL_CTL_ADD, s, &e));
+	SHOW(epoll_ctl(open("/", O_PATH), EPOLL_CTL_ADD, s, &e));
+	SHOW(tee(s, 99, 10, 0));
+	SHOW(tee(s, p[1], 0, 0));
+	SHOW(tee(s, p[0], 10, 0));
+	SHOW(tee(s, p[1], 10, 64));
+	SHOW(tee(s, s, 0, 0));
+	SHOW(copy_file_range(s, NULL, 99, NULL, 10, 0));
+	SHOW(copy_file_range(s, NULL, dir, NULL, 10, 0));
+	SHOW(splice(s, NULL, f, NULL, 10, 0));
+	SHOW(splice(f, NULL, s, NULL, 10, 0));
+	SHOW(splice(s, NULL, p[0], NULL, 10, 0));
+	SHOW(splice(s, NULL, s, NULL, 0, 0));
+	SHOW(splice(s, NULL, p[1], NULL, 10, 64));
+	SHOW(splice(p[0], NULL, s, NULL, 10, SPLICE_F_NONBLOCK));
+	SHOW(sendfile(s, p[1], NULL, 10));
+	SHOW(sendfile(p[0], s, NULL, 10));
+	SHOW(sendfile(s, ep, NULL, 0));
+	SHOW(sendfile(s, p[0], &(off_t){ 0 }, 10));
+	pair(p);
+	SHOW(sendfile(p[0], open("/dev/zero", O_RDONLY), NULL, 10));
+	SHOW(ioctl(p[1], FIONREAD, &n));
+	SHOW(n);
+	SHOW(sendfile(p[0], open("/dev/null", O_RDONLY), NULL, 10));
+	SHOW(sendfile(p[0], open("/dev/ptmx", O_RDONLY), NULL, 10));
+	SHOW(sendfile(p[0], open("/dev/null", O_WRONLY), NULL, 10));
+	close(p[1]);
+	signal(SIGPIPE, SIG_IGN);
+	SHOW(sendfile(lone, open("/dev/zero", O_RDONLY), NULL, 10));
+}
+
+/* What the socket does not take stays in the pipe, and the other way round. */
+TEST(splice_loses_nothing)
+{
+	static char data[1 << 16];
+	int fd[2], p[2], lone = MUST(socket(AF_INET, SOCK_STREAM, 0)), n;
+	long total, got, n_in;
+
+	signal(SIGPIPE, SIG_IGN);
+	pair(fd);
+	MUST(pipe2(p, O_NONBLOCK));
+	MUST(write(p[1], "kept", 4));
+	SHOW(splice(p[0], NULL, lone, NULL, 100, 0));
+	SHOW(ioctl(p[0], FIONREAD, &n));
+	SHOW(n);
+	SHOW(read(p[0], data, 100));
+	SHOW(splice(p[0], NULL, fd[0], NULL, 100, 0));
+	/* Until the socket is full: nobody reads it. */
+	fcntl(fd[0], F_SETFL, O_RDWR | O_NONBLOCK);
+	for (total = n_in = 0;;) {
+		got = write(p[1], data, 30000);
+		if (got > 0)
+			n_in += got;
+		got = splice(p[0], NULL, fd[0], NULL, 1 << 20,
+			     SPLICE_F_NONBLOCK);
+		if (got < 0)
+			break;
+		total += got;
+	}
+	show("full", got);
+	MUST(ioctl(p[0], FIONREAD, &n));
+	SHOW(n_in - total == n);
+	for (n_in = 0; n_in < total; n_in += got)
+		got = MUST(read(fd[1], data, sizeof(data)));
+	SHOW(splice(p[0], NULL, fd[0], NULL, 1 << 20, 0) > 0);
+	/* Nobody reads the pipe. */
+	close(p[0]);
+	SHOW(splice(fd[1], NULL, p[1], NULL, 10, 0));
+	SHOW(splice(lone, NULL, p[1], NULL, 10, 0));
+}
+
+/* A connection that finds no number waits for one. */
+TEST(accept_without_a_number)
+{
+	struct rlimit r;
+	int port, l = listener(&port), c = dial(port), i, fd;
+	char got[8];
+
+	getrlimit(RLIMIT_NOFILE, &r);
+	r.rlim_cur = 12;
+	MUST(setrlimit(RLIMIT_NOFILE, &r));
+	while ((fd = dup(0)) >= 0)
+		;
+	SHOW(accept(l, NULL, NULL));
+	SHOW(accept4(l, NULL, NULL, 12345));
+	fcntl(l, F_SETFL, O_RDWR | O_NONBLOCK);
+	SHOW(accept(c, NULL, NULL));
+	close(11);
+	fd = accept(l, NULL, NULL);
+	SHOW(fd);
+	MUST(write(c, "there", 5));
+	SHOW(read(fd, got, 5));
+	SHOW(accept(l, NULL, NULL));
+	close(11);
+	SHOW(accept(l, NULL, NULL));
+}
+
+/* One number is enough for exec, as it is for ld.so. */
+TEST(role_after_a_narrow_exec)
+{
+	struct rlimit r;
+
+	SHOW(fcntl(4, F_GETFD));
+	getrlimit(RLIMIT_NOFILE, &r);
+	SHOW(r.rlim_cur);
+}
+
+TEST(exec_with_one_number_left)
+{
+	struct rlimit r;
+	int s = MUST(socket(AF_INET, SOCK_DGRAM, 0));
+
+	getrlimit(RLIMIT_NOFILE, &r);
+	r.rlim_cur = 6;
+	MUST(dup2(s, 4));
+	MUST(setrlimit(RLIMIT_NOFILE, &r));
+	SHOW(dup(s));
+	SHOW(dup(s));
+	close(5);
+	execl(arguments[0], arguments[0], "role_after_a_narrow_exec", NULL);
+	die("exec");
+}
+
+static void *own_table(void *close_it)
+{
+	SHOW(close_it ? close_range(4, 5, CLOSE_RANGE_UNSHARE) :
+	     unshare(CLONE_FILES));
+	SHOW(close(6));
+	SHOW(dup(3));
+	SHOW(socket(AF_INET, SOCK_DGRAM, 0));
+	return NULL;
+}
+
+/* A thread with a table of its own leaves the others' alone. */
+TEST(a_thread_leaves_the_table)
+{
+	int i, type, round;
+	socklen_t n = sizeof(type);
+	pthread_t t;
+
+	for (i = 3; i < 9; i++)
+		SHOW(i % 2 ? socket(AF_INET, SOCK_DGRAM, 0) :
+		     epoll_create1(0));
+	for (round = 0; round < 2; round++) {
+		pthread_create(&t, NULL, own_table, round ? &t : NULL);
+		pthread_join(t, NULL);
+		for (i = 3; i < 11; i++)
+			SHOW(fcntl(i, F_GETFL));
+		for (i = 3; i < 11; i++)
+			SHOW(getsockopt(i, SOL_SOCKET, SO_TYPE, &type, &n));
+	}
+}

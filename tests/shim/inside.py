@@ -36,7 +36,9 @@ class Inside:
 
         With ``program`` by the loader door, otherwise by preloading.
         """
-        given = {k: v for k, v in os.environ.items() if not k.startswith("LD_")}
+        # UKL_TEST_… is for us: the shim leaves it where it is.
+        not_theirs = ("LD_", "UKL_")
+        given = {k: v for k, v in os.environ.items() if not k.startswith(not_theirs)}
         given["UKL_INSTANCE"] = str(self.instance.directory)
         if self.loader:
             given["UKL_VIA"] = "loader"

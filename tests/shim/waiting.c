@@ -395,3 +395,45 @@ TEST(no_lost_wake_up)
 	SHOW(n);
 	reap(child);
 }
+
+/* As many as may be open, and no more. */
+TEST(poll_beyond_the_limit)
+{
+	struct pollfd p[20];
+	struct rlimit r;
+	int i, s = socket(AF_INET, SOCK_DGRAM, 0), ends[2];
+
+	MUST(pipe(ends));
+	getrlimit(RLIMIT_NOFILE, &r);
+	for (i = 0; i < 20; i++)
+		p[i] = (struct pollfd){ i % 2 ? s : ends[0], 0, 0 };
+	SHOW(poll(p, 20, 0));
+	r.rlim_cur = 10;
+	MUST(setrlimit(RLIMIT_NOFILE, &r));
+	SHOW(poll(p, 10, 0));
+	SHOW(poll(p, 11, 0));
+	for (i = 0; i < 20; i++)
+		p[i].fd = s;
+	SHOW(poll(p, 11, 0));
+}
+
+/* A descriptor that can do nothing is ready for everything. */
+TEST(select_with_a_mere_path)
+{
+	int s = socket(AF_INET, SOCK_DGRAM, 0), path = open("/", O_PATH), i;
+	struct timeval tv = { 0 };
+	fd_set set[3];
+
+	for (i = 0; i < 3; i++) {
+		FD_ZERO(&set[i]);
+		FD_SET(s, &set[i]);
+		FD_SET(path, &set[i]);
+	}
+	SHOW(select(path + 1, &set[0], &set[1], &set[2], &tv));
+	for (i = 0; i < 3; i++)
+		SHOW(FD_ISSET(path, &set[i]) + 2 * FD_ISSET(s, &set[i]));
+	close(path);
+	FD_SET(path, &set[0]);
+	FD_SET(s, &set[0]);
+	SHOW(select(path + 1, &set[0], NULL, NULL, &tv));
+}
