@@ -4,6 +4,7 @@
  */
 #include "fd.h"
 
+#include <fcntl.h>
 #include <linux/netlink.h>
 #include <sys/socket.h>
 
