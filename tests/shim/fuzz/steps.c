@@ -898,7 +898,8 @@ static void op_recvmmsg(void)
 	ret = result(recvmmsg(fd, m, n, MSG_DONTWAIT, a[3] & 1 ? &zero : NULL));
 	for (i = 0; i < ret; i++) {
 		say(" %u/%x", m[i].msg_len, m[i].msg_hdr.msg_flags);
-		show_data(v[i].iov_base, m[i].msg_len);
+		if (!says_nothing(fd, 0))
+			show_data(v[i].iov_base, m[i].msg_len);
 	}
 }
 
