@@ -553,27 +553,6 @@ static void drop_lists(struct ctx *c)
 	c->scratch = c->arguments = NULL;
 }
 
-/*
- * We open files where the program may have no number left.  The new program
- * gets the old limit.
- */
-static void limit_lift(struct rlimit *old)
-{
-	struct rlimit all;
-
-	RAW4(__NR_prlimit64, 0, RLIMIT_NOFILE, 0, old);
-	all = *old;
-	all.rlim_cur = all.rlim_max;
-	if (old->rlim_cur < old->rlim_max)
-		RAW4(__NR_prlimit64, 0, RLIMIT_NOFILE, &all, 0);
-}
-
-static void limit_back(const struct rlimit *old)
-{
-	if (old->rlim_cur < old->rlim_max)
-		RAW4(__NR_prlimit64, 0, RLIMIT_NOFILE, old, 0);
-}
-
 static long exec(struct ctx *c, struct regs *r, int dirfd, u64 user_path,
 		 u64 argv, u64 envp, int flags)
 {
@@ -631,6 +610,7 @@ static long exec(struct ctx *c, struct regs *r, int dirfd, u64 user_path,
 		err = -EACCES;
 		goto out;
 	}
+	/* The new program's is the old one. */
 	limit_back(&limit);
 	if (t.door == DOOR_LOADER)
 		err = host_call(__NR_execveat, me.shim_fd, (long)"",

@@ -92,6 +92,24 @@ static void hide(int *fd, long from)
 	*fd = n;
 }
 
+/* Around files of ours: the program may have no number left. */
+void limit_lift(struct rlimit *old)
+{
+	struct rlimit all;
+
+	RAW4(__NR_prlimit64, 0, RLIMIT_NOFILE, 0, old);
+	all = *old;
+	all.rlim_cur = all.rlim_max;
+	if (old->rlim_cur < old->rlim_max)
+		RAW4(__NR_prlimit64, 0, RLIMIT_NOFILE, &all, 0);
+}
+
+void limit_back(const struct rlimit *old)
+{
+	if (old->rlim_cur < old->rlim_max)
+		RAW4(__NR_prlimit64, 0, RLIMIT_NOFILE, old, 0);
+}
+
 #define HIDDEN_ROOM	(UKL_MAX_FDS + 16)
 #define HIDDEN_AT	3000
 
@@ -738,9 +756,15 @@ static long wait_pipe(int fd, short events, u64 flags, short *got)
 /* A copy of what the pipe holds, which keeps it. */
 static long peek_pipe(struct ctx *c, int pipe, u64 len)
 {
+	struct rlimit limit;
 	int way[2];
 	long n = RAW2(__NR_pipe2, way, O_NONBLOCK | O_CLOEXEC);
 
+	if (n == -EMFILE) {
+		limit_lift(&limit);
+		n = RAW2(__NR_pipe2, way, O_NONBLOCK | O_CLOEXEC);
+		limit_back(&limit);
+	}
 	if (n)
 		return n;
 	n = RAW4(__NR_tee, pipe, way[1], len, SPLICE_NONBLOCK);

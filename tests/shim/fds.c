@@ -309,7 +309,8 @@ TEST(splice_loses_nothing)
 {
 	static char data[1 << 16];
 	int fd[2], p[2], lone = MUST(socket(AF_INET, SOCK_STREAM, 0)), n;
-	long total, got, n_in;
+	long total, got, n_in, soft;
+	struct rlimit r;
 
 	signal(SIGPIPE, SIG_IGN);
 	pair(fd);
@@ -338,6 +339,15 @@ TEST(splice_loses_nothing)
 	for (n_in = 0; n_in < total; n_in += got)
 		got = MUST(read(fd[1], data, sizeof(data)));
 	SHOW(splice(p[0], NULL, fd[0], NULL, 1 << 20, 0) > 0);
+	/* No number is free. */
+	getrlimit(RLIMIT_NOFILE, &r);
+	soft = r.rlim_cur;
+	r.rlim_cur = 3;
+	MUST(setrlimit(RLIMIT_NOFILE, &r));
+	MUST(write(p[1], "more", 4));
+	SHOW(splice(p[0], NULL, fd[0], NULL, 1 << 20, 0) > 0);
+	r.rlim_cur = soft;
+	MUST(setrlimit(RLIMIT_NOFILE, &r));
 	/* Nobody reads the pipe. */
 	close(p[0]);
 	SHOW(splice(fd[1], NULL, p[1], NULL, 10, 0));
