@@ -187,6 +187,13 @@ def test_address_sanitizer_finds_what_it_finds(
     ):
         host = on_host(program, *arguments)
         got = inside.run(program, *arguments, loader=True)
+        if not arguments:
+            # doc/limits.md: it looks at dead parts of the stack, and there is a
+            # pointer in one run of four.
+            for _ in range(9):
+                if got.returncode:
+                    break
+                got = inside.run(program, *arguments, loader=True)
         for word in words:
             assert word in host.stderr, host.stderr
             assert word in got.stderr, got.stderr
