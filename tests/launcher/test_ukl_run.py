@@ -61,19 +61,17 @@ def test_options_stop_at_the_command(desk: Desk) -> None:
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL]
 )
-def test_signals_reach_the_target(desk: Desk, number: signal.Signals) -> None:
-    process = desk.start("sh", "-c", "echo ready; exec sleep 60")
+def test_signals_reach_the_target(noted: Desk, number: signal.Signals) -> None:
+    process = noted.start("sh", "-c", "echo ready; exec sleep 60")
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
-    wait_for(
-        lambda: Path(f"/proc/{process.pid}/comm").read_text() == "sleep\n", "no exec"
-    )
-    # Not while the stand-in attaches.
-    time.sleep(0.2)
+    # A stand-in that attaches when the signal comes would take the instance along.
+    wait_for(lambda: (process.pid, "sleep") in attached(noted), "no exec")
+    time.sleep(0.1)
     process.send_signal(number)
     process.communicate(timeout=20)
     assert process.returncode == -number
-    desk.settle()
+    noted.settle()
 
 
 def test_a_shell_sees_143(desk: Desk) -> None:
@@ -92,8 +90,10 @@ def test_a_shell_sees_143(desk: Desk) -> None:
 
 def test_a_terminal_and_its_interrupt(desk: Desk) -> None:
     """The target has the terminal, in its own process group; Ctrl-C reaches it."""
-    script = "test -t 0 && test -t 1 && echo tty; trap 'echo caught; exit 9' INT; "
-    script += "echo ready; while :; do sleep 0.05; done"
+    # A stand-in that attaches when the signal comes would take the instance along.
+    script = "test -t 0 && test -t 1 && echo tty; "
+    script += "trap 'kill $!; echo caught; exit 9' INT; "
+    script += "sleep 60 & sleep 0.3; echo ready; wait"
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(desk.directory)
