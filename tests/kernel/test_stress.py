@@ -89,7 +89,8 @@ def test_rude_kills(
             continue
         for worker in workers:
             worker.wait(5)
-            assert worker.returncode == -signal.SIGKILL
+            # Killed; or its call came back with EOWNERDEAD just before.
+            assert worker.returncode in (-signal.SIGKILL, 1)
         assert instance.process.wait(5) == 1
         slowest = max(slowest, time.monotonic() - began)
         assert instance.messages().count("\n") == 1, instance.messages()
