@@ -27,6 +27,8 @@
 #include "splice.h"
 #include "syn.h"
 
+#include <ukl/bulk.h>
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/if_ether.h>
@@ -53,6 +55,7 @@
 
 #define CHUNK		(128 * 1024)	/* fits the second-level cache */
 #define TURN		(8 * CHUNK)	/* of one direction, before others */
+#define BULK		(16 * 1024)	/* as much at a time is not copied */
 #define EVENTS		64
 #define SYN_MAX		512
 #define BUCKETS		1024
@@ -71,6 +74,7 @@ struct way {
 	int to_end;		/* what is read is followed by an end */
 	int ended;		/* no more is to be read … */
 	int shut;		/* … and the other side knows, or cannot */
+	int bulk;		/* the last time there was much to read */
 	uint8_t *rest;		/* read, and not yet written */
 	size_t at, size;
 };
@@ -109,12 +113,19 @@ struct splice {
 	unsigned int streams;			/* outwards, not ended */
 	long next_look;				/* for expired ones */
 	int told;
+	/* What was read last: in the buffer, or in the instance's memory. */
+	enum { COPIED, SHOWN, ROOMED } how;
+	int n_pieces;
+	struct ukl_piece piece[UKL_BULK_PIECES];
 	uint8_t buffer[CHUNK];
 };
 
 static struct splice *splices[UKL_MAX_DEVS];
 
 #define call(s, nr, ...) ukl_call((s)->gate.th, nr, ##__VA_ARGS__)
+#define bulk_call(s, nr, ...) \
+	ukl_call_((s)->gate.th, nr, (s)->config.slot, ##__VA_ARGS__, 0L, 0L, \
+		  0L, 0L, 0L)
 
 static long now_ns(void)
 {
@@ -230,15 +241,56 @@ static void abort_flow(struct splice *s, struct flow *f)
 /* ------------------------------------------------------------------ */
 /* Moving bytes.  Calls return what the system call does, or -errno.	*/
 
+/*
+ * Much is not copied on its way: what the instance sent is read where it is,
+ * and stays there until it is written; what it is to get is read into what will
+ * be its packets.
+ */
+static long show(struct splice *s, struct flow *f)
+{
+	long size = 0;
+	int i;
+
+	s->n_pieces = bulk_call(s, UKL_SYS_BULK_PEEK, f->inner, s->piece, BULK);
+	for (i = 0; i < s->n_pieces; i++)
+		size += s->piece[i].size;
+	return size;
+}
+
+static int make_room(struct splice *s)
+{
+	return bulk_call(s, UKL_SYS_BULK_ROOM, s->piece);
+}
+
 static long read_from(struct splice *s, struct flow *f, struct way *w)
 {
+	struct msghdr msg = { .msg_iov = (void *)s->piece };
 	long n;
 
+	if (w == &f->out && w->bulk) {
+		n = show(s, f);
+		if (n > 0) {
+			s->how = SHOWN;
+			return n;
+		}
+	}
+	if (w == &f->in && w->bulk && !make_room(s)) {
+		s->how = ROOMED;
+		s->n_pieces = UKL_BULK_BLOCKS;
+	} else {
+		s->how = COPIED;
+		s->n_pieces = 1;
+		s->piece[0] = (struct ukl_piece){ s->buffer, CHUNK };
+	}
+	msg.msg_iovlen = s->n_pieces;
 	if (w == &f->out)
-		return call(s, recvfrom, f->inner, s->buffer, CHUNK,
-			    MSG_DONTWAIT);
-	n = recv(f->host, s->buffer, CHUNK, MSG_DONTWAIT);
-	return n < 0 ? -errno : n;
+		n = call(s, recvfrom, f->inner, s->buffer, CHUNK, MSG_DONTWAIT);
+	else
+		n = recvmsg(f->host, &msg, MSG_DONTWAIT);
+	if (n < 0 && w == &f->in)
+		n = -errno;
+	w->bulk = n >= BULK;
+	return n;
 }
 
 static long write_to(struct splice *s, struct flow *f, struct way *w,
@@ -254,13 +306,44 @@ static long write_to(struct splice *s, struct flow *f, struct way *w,
 	return n < 0 ? -errno : n;
 }
 
-static int keep_rest(struct way *w, const uint8_t *data, size_t size)
+/* The same for the @size bytes that were read last. */
+static long write_read(struct splice *s, struct flow *f, struct way *w,
+		       size_t size)
 {
+	struct msghdr msg = { .msg_iov = (void *)s->piece,
+			      .msg_iovlen = s->n_pieces };
+	long n;
+
+	if (s->how == ROOMED && size >= BULK)
+		return bulk_call(s, UKL_SYS_BULK_SEND, f->inner, size);
+	if (s->how != SHOWN)
+		return write_to(s, f, w, s->piece[0].data, size);
+	s->asked = s->answered = 1;
+	n = sendmsg(f->host, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (n > 0)
+		call(s, recvfrom, f->inner, s->buffer, n,
+		     MSG_DONTWAIT | MSG_TRUNC);
+	return n < 0 ? -errno : n;
+}
+
+/* Of the @size bytes that were read last, all but the first @done. */
+static int keep_rest(struct splice *s, struct way *w, size_t size, size_t done)
+{
+	size_t at = 0, part;
+	int i;
+
+	if (s->how == SHOWN)
+		return 0;
 	w->rest = malloc(size);
 	if (!w->rest)
 		return -ENOMEM;
-	memcpy(w->rest, data, size);
-	w->at = 0;
+	for (i = 0; at < size; i++, at += part) {
+		part = s->piece[i].size;
+		if (part > size - at)
+			part = size - at;
+		memcpy(w->rest + at, s->piece[i].data, part);
+	}
+	w->at = done;
 	w->size = size;
 	return 0;
 }
@@ -356,9 +439,9 @@ static long move(struct splice *s, struct flow *f, struct way *w)
 			s->large |= n >= SMALL;
 		}
 		/* That was all; what comes later is an event. */
-		if (n < CHUNK && !w->to_end)
+		if (s->how != SHOWN && n < CHUNK && !w->to_end)
 			w->can_read = 0;
-		put = write_to(s, f, w, s->buffer, n);
+		put = write_read(s, f, w, n);
 		if (put == -EAGAIN)
 			put = 0;
 		if (put < 0)
@@ -366,7 +449,7 @@ static long move(struct splice *s, struct flow *f, struct way *w)
 		moved += put;
 		if (put < n) {
 			w->can_write = 0;
-			if (keep_rest(w, s->buffer + put, n - put))
+			if (keep_rest(s, w, n, put))
 				return -ENOMEM;
 		}
 	}

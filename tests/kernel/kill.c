@@ -27,7 +27,7 @@ static long random_up_to(long n)
 /* Calls that end in a fault, a wait, or a wake-up of another process. */
 static void some_calls(int udp, int tcp, int epoll)
 {
-	static char buf[8192];
+	static char buf[8192], much[64 * 1024];
 	struct sockaddr_in addr = loop(PORT + 1 + random_up_to(WORKERS));
 	struct timespec ts = { 0, random_up_to(200000) };
 	struct epoll_event ev[4];
@@ -52,9 +52,9 @@ static void some_calls(int udp, int tcp, int epoll)
 		}
 		break;
 	case 3:
-		CALL(sendto, tcp, buf, random_up_to(sizeof(buf)),
+		CALL(sendto, tcp, much, random_up_to(sizeof(much)),
 		     MSG_DONTWAIT | MSG_NOSIGNAL, 0, 0);
-		CALL(recvfrom, tcp, buf, sizeof(buf), MSG_DONTWAIT, 0, 0);
+		CALL(recvfrom, tcp, much, sizeof(much), MSG_DONTWAIT, 0, 0);
 		break;
 	case 4:
 		CALL(nanosleep, &ts, 0);

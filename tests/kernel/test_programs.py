@@ -11,7 +11,7 @@ import pytest
 from hijack.instance import Instance
 
 HERE = Path(__file__).resolve().parent
-FILES = ("calls", "events", "processes", "signals")
+FILES = ("calls", "copies", "events", "processes", "signals")
 
 # What some need at boot: here the tick counter wraps after 5 s.
 COMMAND_LINES = {"jiffies_wrap": "ukl.jiffies=500"}

@@ -4,7 +4,7 @@
  *
  * Theory of operation.  An interface of kind UKL_DEV_USER has another end
  * inside the kernel, the port, in a network namespace that is the kernel
- * host's.  TCP crosses from one to the other in segments of up to 64 KB that
+ * host's.  TCP crosses from one to the other in segments of up to 256 KB that
  * nobody copies, and ends in sockets of that namespace, which the kernel host
  * joins to sockets of the host's.  Everything else goes to the descriptor.
  *

@@ -29,6 +29,16 @@ void ukl_net_long_packets(struct net_device *dev);
 /* Takes a frame that leaves by the gate of @slot; false: it does not. */
 bool ukl_gate_takes(unsigned int slot, struct sk_buff *skb);
 
+/* UKL_SYS_BULK_*: a[0] is the slot of the caller's gate. */
+#ifdef CONFIG_UKL_NET
+long ukl_bulk_call(long nr, const long *a);
+#else
+static inline long ukl_bulk_call(long nr, const long *a)
+{
+	return -ENOSYS;
+}
+#endif
+
 /* Removes the gate of @slot, if it has one. */
 void ukl_gate_del(unsigned int slot);
 

@@ -7,8 +7,9 @@
  * may continue `current`, the coroutine that is on the CPU.  A coroutine comes
  * back to the native stack for one of three reasons (enum ukl_leave):
  *
- *   USER     `current` finished its system call.  It stays on the CPU, so its
- *            next call finds it there.
+ *   USER     `current` finished its system call, or has its thread make a long
+ *            copy meanwhile.  It stays on the CPU, so its next call, or the end
+ *            of the copy, finds it there.
  *   IDLE     Nothing can run.
  *   HANDOFF  `current` is a task whose user addresses belong to another host
  *            thread.  That thread gets the CPU with the lock still taken.
@@ -32,6 +33,7 @@
 #include <generated/utsrelease.h>
 #include <uapi/linux/futex.h>
 #include <uapi/asm/unistd.h>
+#include "copy.h"
 
 #define HOST_POLLIN		0x001
 #define HOST_EINTR		4
@@ -45,6 +47,7 @@ struct host_timespec {
 
 struct ukl_shared ukl __aligned(4096);
 struct ukl_boot ukl_boot_info;
+struct ukl_copy ukl_copies[UKL_MAX_THREADS];
 
 /* Real atomics: other host CPUs look at these words. */
 #define SHARED_LOAD(p)		__atomic_load_n(p, __ATOMIC_SEQ_CST)
@@ -105,11 +108,20 @@ static __always_inline unsigned int host_cpu(void)
  */
 #define SPIN_ROUNDS	1500	/* 60 us: what such a wake-up takes */
 
+unsigned int ukl_wanted;
+
 static bool worth_spinning(struct ukl_thread *th)
 {
 	unsigned int owner = READ_ONCE(ukl.lock) & ~UKL_LOCK_WAITERS;
 
 	return !owner || READ_ONCE(ukl.thread[owner - 1].cpu) != th->cpu;
+}
+
+static __always_inline void spin_once(void)
+{
+	if (!READ_ONCE(ukl_wanted))
+		WRITE_ONCE(ukl_wanted, 1);
+	__builtin_ia32_pause();
 }
 
 /* ------------------------------------------------------------------ */
@@ -178,7 +190,7 @@ static noinline bool cpu_lock_slow(struct ukl_thread *th)
 	while (spin-- && worth_spinning(th)) {
 		if (!READ_ONCE(ukl.lock) && cpu_trylock(th))
 			return !READ_ONCE(ukl.dead);
-		__builtin_ia32_pause();
+		spin_once();
 	}
 	for (;;) {
 		if (SHARED_LOAD(&ukl.dead))
@@ -441,7 +453,7 @@ static enum waited wait_for_cpu(struct ukl_thread *th, bool lead)
 			spin = SPIN_ROUNDS;
 			while (!READ_ONCE(th->wake) && READ_ONCE(ukl.lock) &&
 			       spin-- && worth_spinning(th))
-				__builtin_ia32_pause();
+				spin_once();
 			old |= SHARED_XCHG(&th->wake, 0);
 		}
 		/* The lock is the truth: see native_proc_died(). */
@@ -618,6 +630,24 @@ static void interrupt(struct ukl_thread *th, unsigned int bits)
 		serve(th);
 }
 
+/*
+ * The copy that the task of @th left for, and into the kernel again.  False
+ * when the instance has ended.
+ */
+static noinline bool copy_outside(struct ukl_thread *th)
+{
+	struct ukl_copy *copy = &ukl_copies[th->id - 1];
+
+	copy->n = ukl_copy_here(copy->to, copy->from, copy->n);
+	if (!cpu_lock(th))
+		return false;
+	/* Not before: until then its task is not to go on. */
+	copy->due = false;
+	if (current != th->task)
+		ukl.entering = th;
+	return true;
+}
+
 static long native_syscall(struct ukl_thread *th, long nr, const long *args)
 {
 	bool again;
@@ -644,6 +674,17 @@ static long native_syscall(struct ukl_thread *th, long nr, const long *args)
 			if (again)
 				serve(th);
 			return -ESRCH;
+		}
+		if (unlikely(ukl_copies[th->id - 1].due)) {
+			if (again)
+				serve(th);
+			if (!copy_outside(th))
+				return -EOWNERDEAD;
+			if (th->state != UKL_TH_LIVE) {
+				cpu_unlock(th);
+				return -ESRCH;
+			}
+			continue;
 		}
 		if (again)
 			continue;
@@ -709,6 +750,7 @@ static struct ukl_thread *native_thread_alloc(struct ukl_proc *proc)
 		th->also = NULL;
 		th->also_ready = 0;
 		th->wait_slot = -1;
+		ukl_copies[i].due = false;
 		SHARED_INC(&proc->threads);
 		return th;
 	}

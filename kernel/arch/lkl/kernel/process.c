@@ -29,7 +29,9 @@
 #include <asm/switch_to.h>
 #include <asm/syscall.h>
 #include <asm/ukl.h>
+#include <ukl/bulk.h>
 #include "../drivers/net.h"
+#include "copy.h"
 
 struct task_struct *ukl_current = &init_task;
 static struct task_struct *switched_from;
@@ -168,6 +170,8 @@ static long one_call(struct ukl_thread *host)
 		return sys_call_table[nr](a[0], a[1], a[2], a[3], a[4], a[5]);
 	if (nr >= UKL_SYS && nr < UKL_SYS_END)
 		return ukl_private_call(nr, a);
+	if (nr >= UKL_SYS_BULK && nr < UKL_SYS_BULK_END)
+		return ukl_bulk_call(nr, a);
 	return -ENOSYS;
 }
 
@@ -246,6 +250,42 @@ static bool stay_on_cpu(struct thread_struct *t)
 		ukl.nudge = next;
 	}
 	return true;
+}
+
+/*
+ * A long copy to or from user memory needs no CPU of this kernel's, so another
+ * host CPU that waits for it may have it meanwhile: the host thread makes the
+ * copy as if it were in user mode, and comes back.  Code that copies may sleep
+ * there, and this is nothing else.  Returns how many bytes were not copied.
+ */
+unsigned long ukl_copy_outside(void *to, const void *from, unsigned long n)
+{
+	struct thread_struct *t = &current->thread;
+	struct ukl_thread *host = t->host;
+	struct ukl_copy *copy;
+
+	if (likely(!READ_ONCE(ukl_wanted)) || !host || irqs_disabled() ||
+	    pagefault_disabled() || in_interrupt())
+		return ukl_copy_here(to, from, n);
+	WRITE_ONCE(ukl_wanted, 0);
+	copy = &ukl_copies[host->id - 1];
+	*copy = (struct ukl_copy){ to, from, n, true };
+	local_irq_disable();
+	while (stay_on_cpu(t)) {
+		t->lazy = true;
+		ukl_leave(&t->sp, ukl.runner, UKL_LEFT_USER);
+		t->lazy = false;
+		if (likely(host == ukl.runner && !copy->due))
+			break;
+		if (ukl_irq() & (UKL_IRQ_TIMER | UKL_IRQ_RESCHED |
+				 UKL_IRQ_ENTER))
+			break;
+	}
+	if (copy->due && !t->gone)
+		park();
+	local_irq_enable();
+	/* The record of a dead thread may be another's by now. */
+	return t->gone ? n : copy->n;
 }
 
 void __noreturn ukl_user_loop(void)

@@ -13,10 +13,15 @@
 	.popsection
 .endm
 
+#define LONG_COPY	(16 * 1024)	/* some ten times as long as two switches */
+
 	.text
 
 /* unsigned long ukl_user_copy(void *to, const void *from, unsigned long n) */
 SYM_FUNC_START(ukl_user_copy)
+	cmpq	$LONG_COPY, %rdx
+	jae	ukl_copy_outside
+SYM_INNER_LABEL(ukl_copy_here, SYM_L_GLOBAL)
 	movq	%rdx, %rcx
 	cmpq	$64, %rdx
 	jae	.Llong

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Long copies of user memory, which are made without the library kernel's CPU
+ * while others on other host CPUs want it.
+ */
+#include "kit.h"
+
+#define LONG	(96 * 1024)
+#define ROUNDS	400
+
+static int stop;
+
+/* Wants the CPU all the time. */
+static void hammer(void *unused)
+{
+	(void)unused;
+	while (!__atomic_load_n(&stop, __ATOMIC_SEQ_CST))
+		check(CALL(getppid) >= 0);
+}
+
+static void connected(int pair[2])
+{
+	struct sockaddr_in sin = { .sin_family = AF_INET };
+	int listener = good(CALL(socket, AF_INET, SOCK_STREAM, 0));
+	int size = sizeof(sin);
+
+	sin.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	good(CALL(bind, listener, &sin, sizeof(sin)));
+	good(CALL(listen, listener, 1));
+	good(CALL(getsockname, listener, &sin, &size));
+	pair[0] = good(CALL(socket, AF_INET, SOCK_STREAM, 0));
+	good(CALL(connect, pair[0], &sin, sizeof(sin)));
+	pair[1] = good(CALL(accept, listener, 0, 0));
+	good(CALL(close, listener));
+}
+
+static unsigned char pattern(size_t at)
+{
+	return (at * 2654435761u) >> 13;
+}
+
+static void check_pattern(const unsigned char *data, size_t from, size_t size)
+{
+	size_t i;
+
+	for (i = 0; i < size; i++)
+		if (data[i] != pattern(from + i))
+			kit_fail("byte %zu is %d, should be %d", from + i,
+				 data[i], pattern(from + i));
+}
+
+static int pair[2];
+
+static void receive(void *unused)
+{
+	static unsigned char data[LONG];
+	size_t at = 0;
+	long n;
+
+	(void)unused;
+	while ((n = good(CALL(read, pair[1], data, sizeof(data))))) {
+		check_pattern(data, at, n);
+		at += n;
+	}
+	check_eq(at, (size_t)ROUNDS * LONG);
+}
+
+static void fill(unsigned char *data, size_t from, size_t size)
+{
+	size_t i;
+
+	for (i = 0; i < size; i++)
+		data[i] = pattern(from + i);
+}
+
+TEST(long_copies_are_whole)
+{
+	struct kit_thread others[2], reader;
+	static unsigned char data[LONG];
+	size_t at = 0, end;
+	int i;
+
+	connected(pair);
+	kit_start(&reader, receive, NULL);
+	for (i = 0; i < 2; i++)
+		kit_start(&others[i], hammer, NULL);
+	for (i = 0; i < ROUNDS; i++) {
+		fill(data, at, LONG);
+		end = at + LONG;
+		while (at < end)
+			at += good(CALL(write, pair[0], data + LONG -
+					(end - at), end - at));
+	}
+	good(CALL(shutdown, pair[0], SHUT_WR));
+	kit_join(&reader);
+	__atomic_store_n(&stop, 1, __ATOMIC_SEQ_CST);
+	for (i = 0; i < 2; i++)
+		kit_join(&others[i]);
+}
+
+/* The last page of such a buffer is not there. */
+TEST(long_copies_fault)
+{
+	unsigned char *data = mmap(NULL, LONG + 4096, PROT_READ | PROT_WRITE,
+				   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	static unsigned char got[LONG];
+	struct kit_thread others[2];
+	long sent, n, part;
+	int i;
+
+	check(data != MAP_FAILED);
+	check(!mprotect(data + LONG, 4096, PROT_NONE));
+	connected(pair);
+	for (i = 0; i < 2; i++)
+		kit_start(&others[i], hammer, NULL);
+	for (i = 0; i < ROUNDS; i++) {
+		fill(data, 0, LONG);
+		sent = CALL(sendto, pair[0], data, LONG + 4096, MSG_DONTWAIT,
+			    0, 0);
+		check(sent > 0 || sent == -EFAULT || sent == -EAGAIN);
+		check(sent <= LONG);
+		for (n = 0; n < sent; n += part)
+			part = good(CALL(read, pair[1], got + n, sent - n));
+		check_pattern(got, 0, sent < 0 ? 0 : sent);
+
+		sent = CALL(sendto, pair[0], data, LONG, MSG_DONTWAIT, 0, 0);
+		if (sent < 0)
+			continue;
+		/* From a page before the end: the most that can be had. */
+		part = CALL(read, pair[1], data + LONG - 32768, 65536);
+		check(part == -EFAULT || (part > 0 && part <= 32768));
+		n = part < 0 ? 0 : part;
+		check_pattern(data + LONG - 32768, 0, n);
+		for (; n < sent; n += part) {
+			part = good(CALL(read, pair[1], got, sent - n));
+			check_pattern(got, n, part);
+		}
+	}
+	__atomic_store_n(&stop, 1, __ATOMIC_SEQ_CST);
+	for (i = 0; i < 2; i++)
+		kit_join(&others[i]);
+}
