@@ -245,11 +245,23 @@ static void attach(struct ctx *c)
 	LIB4(c, __NR_prlimit64, 0, 7, limit, 0);
 }
 
-/* The program that called exec was one of the instance's, and so are we. */
+/*
+ * The program that called exec was one of the instance's, and so are we: its
+ * task is ours.  Unless it is idle, it is told of the exec at once.
+ */
+void attach_late(struct ctx *c)
+{
+	long err = ukl_exec_attach(&me.kernel, me.late, &c->th);
+
+	if (err < 0)
+		why_not(err);
+	if (err)
+		files_from_kernel(c);
+}
+
 static void attach_again(struct ctx *c, const char *word, struct state *s)
 {
 	int fd = num_parse(word);
-	long err;
 
 	if (RAW4(__NR_pread64, fd, s, sizeof(*s), 0) != sizeof(*s) ||
 	    s->magic != STATE_MAGIC)
@@ -267,11 +279,9 @@ static void attach_again(struct ctx *c, const char *word, struct state *s)
 	if (me.exe_fd)
 		RAW3(__NR_fcntl, me.exe_fd, F_SETFD, FD_CLOEXEC);
 	mark_hidden();
-	err = ukl_exec_attach(&me.kernel, s->id, &c->th);
-	if (err < 0)
-		why_not(err);
-	if (err)
-		files_from_kernel(c);
+	me.late = s->id;
+	if (!s->idle)
+		attach_late(c);
 }
 
 /*

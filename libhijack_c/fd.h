@@ -25,6 +25,7 @@ void hide_program(void);
 void hide_report(void);
 void mark_hidden(void);
 bool is_hidden(long fd);
+bool has_lib_files(struct ctx *c);
 void set_kind(struct ctx *c, long fd, u8 kind);
 long place(struct ctx *c, long k, bool cloexec);
 long settle(struct ctx *c, long k, long p, bool cloexec);

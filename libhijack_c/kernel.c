@@ -38,13 +38,13 @@ long lib_raw(struct ctx *c, long nr, long a, long b, long c_, long d, long e,
 	     long f)
 {
 	const long args[6] = { a, b, c_, d, e, f };
+	struct ukl_thread *th = thread_of(c);
 	long ret;
 
 	c->lib_used = 1;
-	ret = ukl_head()->syscall(c->th, nr, args);
-
+	ret = ukl_head()->syscall(th, nr, args);
 	if (unlikely(ret == -EOWNERDEAD || ret == -ESRCH) &&
-	    (ukl_head()->shared->dead || c->th->state != UKL_TH_LIVE))
+	    (ukl_head()->shared->dead || th->state != UKL_TH_LIVE))
 		lost(ret);
 	return ret;
 }
@@ -54,7 +54,7 @@ long lib_call(struct ctx *c, long nr, long a, long b, long c_, long d, long e,
 	      long f)
 {
 	const long args[6] = { a, b, c_, d, e, f };
-	struct ukl_thread *th = c->th;
+	struct ukl_thread *th = thread_of(c);
 	long ret;
 
 	c->lib_used = 1;
@@ -77,7 +77,7 @@ long lib_call(struct ctx *c, long nr, long a, long b, long c_, long d, long e,
 long lib_call_also(struct ctx *c, struct ukl_also *also, unsigned int n,
 		   long nr, long a, long b, long c_, long d, long e, long f)
 {
-	struct ukl_thread *th = c->th;
+	struct ukl_thread *th = thread_of(c);
 	long ret;
 
 	th->n_also = n;

@@ -167,6 +167,7 @@ struct process {
 	char rewrite[8];		/* UKL_REWRITE: now, off, or nothing */
 	char via[8];			/* UKL_VIA: loader, or nothing */
 	int exe_fd;			/* the program's file, if loaded by us */
+	u32 late;			/* its thread's record, see thread_of() */
 	u8 *ep_shared;			/* see sys_epoll.c */
 	u32 threads;			/* that the process has */
 };
@@ -306,6 +307,19 @@ struct state;
 struct ctx *ctx_new(void);
 void ctx_install(struct ctx *c);
 struct ctx *join(char **env, struct words *w, struct state *s, u64 *mask);
+void attach_late(struct ctx *c);
+
+/*
+ * The record through which this thread calls the library kernel.  Most programs
+ * that others execute never do, and a page of the library kernel's that nobody
+ * touches costs nothing: after exec the process attaches when it first calls.
+ */
+static inline struct ukl_thread *thread_of(struct ctx *c)
+{
+	if (unlikely(!c->th))
+		attach_late(c);
+	return c->th;
+}
 
 /* entry_loader.c */
 extern u64 loaded_auxv[2 * MAX_AUXV];
@@ -379,6 +393,7 @@ bool program_wants_loader(struct program *p);
 struct state {
 	u64 magic;
 	u32 id;			/* of the thread record */
+	u32 idle;		/* the library kernel has nothing to do for it */
 	int anchor;
 	int shim_fd;
 	long uid, gid;

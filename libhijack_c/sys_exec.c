@@ -467,7 +467,9 @@ static long state_file(struct ctx *c, const struct target *t,
 {
 	struct state s = {
 		.magic = STATE_MAGIC,
-		.id = ukl_exec_prepare(c->th),
+		.id = c->th ? ukl_exec_prepare(c->th) : me.late,
+		.idle = !c->th || (c->th->proc->threads == 1 &&
+				   !has_lib_files(c)),
 		.anchor = me.anchor,
 		.shim_fd = me.shim_fd,
 		.uid = me.uid,

@@ -238,6 +238,18 @@ bool is_hidden(long fd)
 	return kind_of(self(), fd) == K_HIDDEN;
 }
 
+/* Are any of the library kernel's open? */
+bool has_lib_files(struct ctx *c)
+{
+	const struct files *f = c->files;
+	u32 fd;
+
+	for (fd = 0; fd < f->top; fd++)
+		if (f->kind[fd] == K_LIB || f->kind[fd] == K_EPOLL)
+			return true;
+	return false;
+}
+
 struct dirent64 {
 	u64 ino, off;
 	unsigned short reclen;
@@ -543,9 +555,9 @@ static int to_kernel_pid(struct ctx *c, int pid)
 	int a = pid < 0 ? -pid : pid;
 
 	if (a && a == RAW0(__NR_getpid))
-		a = c->th->proc->kpid;
+		a = thread_of(c)->proc->kpid;
 	else if (a && a == (int)c->tid)
-		a = c->th->ktid;
+		a = thread_of(c)->ktid;
 	return pid < 0 ? -a : a;
 }
 
@@ -553,7 +565,7 @@ static int to_host_pid(struct ctx *c, int pid)
 {
 	int a = pid < 0 ? -pid : pid;
 
-	if (a && a == c->th->proc->kpid)
+	if (a && a == thread_of(c)->proc->kpid)
 		a = RAW0(__NR_getpid);
 	else if (a && a == c->th->ktid)
 		a = c->tid;

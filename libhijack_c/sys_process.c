@@ -128,8 +128,8 @@ static long engine(struct ctx *c, u64 flags, u64 sp, long nr, long *args)
 			goto out;
 		child->mask_tmp = mask;
 	}
-	err = thread ? ukl_thread_prepare(c->th, &record) :
-	      ukl_fork_prepare(c->th, lib_flags, &record);
+	err = thread ? ukl_thread_prepare(thread_of(c), &record) :
+	      ukl_fork_prepare(thread_of(c), lib_flags, &record);
 	if (err) {
 		err = -EAGAIN;
 		goto drop;
@@ -258,6 +258,15 @@ long sys_clone3(struct ctx *c, struct regs *r)
 /* ------------------------------------------------------------------ */
 /* The end.								*/
 
+static void __attribute__((noreturn)) end(struct ctx *c, long status)
+{
+	report_end();
+	if (c->th)
+		ukl_exit(c->th, status);
+	for (;;)
+		RAW1(__NR_exit_group, status);
+}
+
 long sys_exit(struct ctx *c, struct regs *r)
 {
 	long status = r->rdi;
@@ -267,10 +276,9 @@ long sys_exit(struct ctx *c, struct regs *r)
 		return -ERESTARTNOINTR;
 	block_all();
 	/* The last one takes the process along. */
-	if (__atomic_load_n(&c->th->proc->threads, __ATOMIC_SEQ_CST) == 1) {
-		report_end();
-		ukl_exit(c->th, status);
-	}
+	if (!c->th ||
+	    __atomic_load_n(&c->th->proc->threads, __ATOMIC_SEQ_CST) == 1)
+		end(c, status);
 	ukl_thread_exit(c->th);
 	if (!keep) {
 		if (c->io)
@@ -285,9 +293,7 @@ long sys_exit_group(struct ctx *c, struct regs *r)
 	if (c->pending)
 		return -ERESTARTNOINTR;
 	block_all();
-	report_end();
-	ukl_exit(c->th, r->rdi);
-	__builtin_unreachable();
+	end(c, r->rdi);
 }
 
 /* ------------------------------------------------------------------ */

@@ -168,7 +168,8 @@ static void __attribute__((noreturn)) die(struct ctx *c, int sig)
 	struct action def = { 0 };
 
 	block_all();
-	ukl_head()->hold(c->th);
+	if (c->th)
+		ukl_head()->hold(c->th);
 	if (sig != SIGKILL_)
 		RAW4(__NR_rt_sigaction, sig, &def, 0, 8);
 	for (;;)
@@ -230,7 +231,7 @@ bool seccomp_allows(struct ctx *c, struct regs *r)
 		c->pending = 1;
 		return false;
 	case SECCOMP_RET_KILL_THREAD:
-		if (c->th->proc->threads > 1) {
+		if (c->th && c->th->proc->threads > 1) {
 			r->rdi = SIGSYS_;
 			sys_exit(c, r);
 		}

@@ -516,8 +516,9 @@ long sys_kill(struct ctx *c, struct regs *r)
 	int pid = r->rdi;
 	long err;
 
-	if ((int)r->rsi != SIGKILL_ || !c->th)
+	if ((int)r->rsi != SIGKILL_)
 		return pass(c, r);
+	thread_of(c);
 	if (pid > 0) {
 		if (!is_ours(pid))
 			return pass(c, r);
@@ -537,8 +538,9 @@ long sys_tgkill(struct ctx *c, struct regs *r)
 	int sig = tkill ? r->rsi : r->rdx;
 	long err;
 
-	if (sig != SIGKILL_ || !c->th)
+	if (sig != SIGKILL_)
 		return pass(c, r);
+	thread_of(c);
 	ukl_head()->hold(c->th);
 	err = RAW3(r->rax, r->rdi, r->rsi, r->rdx);
 	ukl_head()->release_cpu(c->th);
@@ -550,8 +552,9 @@ long sys_pidfd_send_signal(struct ctx *c, struct regs *r)
 	struct { int fd; short events, revents; } p = { r->rdi, 1, 0 };
 	long err;
 
-	if ((int)r->rsi != SIGKILL_ || !c->th)
+	if ((int)r->rsi != SIGKILL_)
 		return pass(c, r);
+	thread_of(c);
 	ukl_head()->hold(c->th);
 	err = RAW4(__NR_pidfd_send_signal, r->rdi, r->rsi, r->rdx, r->r10);
 	if (!err)
