@@ -337,6 +337,8 @@ extern u64 loaded_auxv_size;
 			 SIG_BIT(SIGSYS_))
 void on_signal(int sig, void *info, void *context);
 void install(int sig);
+struct sighand;
+void know_all(struct sighand *s);
 u64 block_all(void);
 void set_mask(u64 mask);
 long with_mask(struct ctx *c, u64 user_mask, u64 size, u64 *saved, bool *set);

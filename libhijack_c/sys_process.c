@@ -78,6 +78,8 @@ static struct ctx *make_child(struct ctx *c, u64 flags, u64 sp)
 	child->sig = c->sig;
 	child->files = c->files;
 	if (own_sig) {
+		if (flags & CLONE_VFORK)
+			know_all(c->sig);
 		child->sig = map_memory(sizeof(*child->sig));
 		if (!child->sig)
 			goto out;
@@ -258,10 +260,15 @@ long sys_clone3(struct ctx *c, struct regs *r)
 /* ------------------------------------------------------------------ */
 /* The end.								*/
 
+/*
+ * The whole process.  What a parent that waits may look for is that our files
+ * are closed, and that nobody dies inside the library kernel; where there is
+ * neither, the kernel host finds out by itself that we are gone.
+ */
 static void __attribute__((noreturn)) end(struct ctx *c, long status)
 {
 	report_end();
-	if (c->th)
+	if (c->th && (c->th->proc->threads > 1 || has_lib_files(c)))
 		ukl_exit(c->th, status);
 	for (;;)
 		RAW1(__NR_exit_group, status);

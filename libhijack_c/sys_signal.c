@@ -313,11 +313,37 @@ static struct action *known(struct sighand *s, int sig)
 	return act;
 }
 
+/*
+ * posix_spawn() asks for each signal in a child that has a table of its own:
+ * what the parent knows is asked once.
+ */
+void know_all(struct sighand *s)
+{
+	int sig;
+
+	if (s->known == ~0UL)
+		return;
+	for (sig = 1; sig <= 64; sig++)
+		known(s, sig);
+}
+
+/* Is what the host does with @sig the same after as before?  Setting it has
+ * ignored signals forgotten that wait. */
+static bool same_on_host(int sig, const struct action *old,
+			 const struct action *new)
+{
+	static const u64 ignored = SIG_BIT(17 /* CHLD */) |
+		SIG_BIT(18 /* CONT */) | SIG_BIT(23 /* URG */) |
+		SIG_BIT(28 /* WINCH */);
+
+	return old->handler == SIG_DFL_ && new->handler == SIG_DFL_ &&
+	       !(ignored & SIG_BIT(sig));
+}
+
 long sys_rt_sigaction(struct ctx *c, struct regs *r)
 {
 	int sig = r->rdi;
 	struct action new, old, host;
-	u64 mask;
 	long err = 0;
 
 	if (sig < 1 || sig > 64 || r->r10 != 8)
@@ -326,13 +352,13 @@ long sys_rt_sigaction(struct ctx *c, struct regs *r)
 		return -EFAULT;
 	if (r->rsi && (sig == SIGKILL_ || sig == 19))
 		return -EINVAL;
-	mask = block_all();
+	/* Signals that come meanwhile wait, and do not look at the table. */
 	lock_word(&c->sig->lock);
 	old = *known(c->sig, sig);
 	if (r->rsi) {
 		new.mask &= ~(SIG_BIT(SIGKILL_) | SIG_BIT(19));
 		c->sig->act[sig - 1] = new;
-		if (is_virtual(sig)) {
+		if (is_virtual(sig) || same_on_host(sig, &old, &new)) {
 			;
 		} else if (new.handler > SIG_IGN_) {
 			install_with(sig, new.flags);
@@ -344,7 +370,6 @@ long sys_rt_sigaction(struct ctx *c, struct regs *r)
 		}
 	}
 	unlock_word(&c->sig->lock);
-	set_mask(mask);
 	if (!err && r->rdx && put_user((void *)r->rdx, &old, sizeof(old)))
 		err = -EFAULT;
 	return err;

@@ -268,11 +268,28 @@ static struct {
 	int pid;
 } watched[UKL_MAX_PROCS];
 
+/* All records that were ever taken, which is the first free one first. */
+#define for_each_proc(i)						\
+	for ((i) = 0; (i) < UKL_MAX_PROCS && was_taken(i); (i)++)
+
+static int was_taken(int i)
+{
+	const struct ukl_proc *proc = &host.shared->proc[i];
+
+	return proc->life || proc->state != UKL_PROC_FREE;
+}
+
 static int word_event;		/* the futex thread tells the main one */
 
-/* A futex cannot be polled: this thread turns it into an event. */
+#define GATHER_NS	2000000
+
+/*
+ * A futex cannot be polled: this thread turns it into an event.  Not at once:
+ * where processes come and go quickly, one look finds several.
+ */
 static void *word_thread(void *unused)
 {
+	const struct timespec nap = { 0, GATHER_NS };
 	unsigned int word, seen = 0;
 	uint64_t one = 1;
 
@@ -282,6 +299,8 @@ static void *word_thread(void *unused)
 		word = __atomic_load_n(&host.shared->procs_word,
 				       __ATOMIC_SEQ_CST);
 		if (word != seen || host.shared->dead) {
+			if (!host.shared->dead)
+				nanosleep(&nap, NULL);
 			seen = word;
 			if (write(word_event, &one, sizeof(one)) < 0)
 				return NULL;
@@ -543,7 +562,7 @@ static int scan(void)
 	struct ukl_proc *proc;
 	int i, n = 0;
 
-	for (i = 0; i < UKL_MAX_PROCS; i++) {
+	for_each_proc(i) {
 		proc = &host.shared->proc[i];
 		if (watched[i].pidfd && proc->pid != watched[i].pid)
 			unwatch(i);
@@ -566,7 +585,7 @@ static int reap_orphans(void)
 	unsigned long now = now_ns(CLOCK_MONOTONIC);
 	int i, some = 0;
 
-	for (i = 0; i < UKL_MAX_PROCS; i++) {
+	for_each_proc(i) {
 		if (!orphan(&host.shared->proc[i])) {
 			since[i] = 0;
 		} else if (!since[i]) {
