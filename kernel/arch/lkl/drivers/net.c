@@ -874,9 +874,13 @@ long ukl_wire_set(unsigned int slot, const struct ukl_wire *wire)
 }
 
 /*
- * Linux leaves TCP and UDP a tenth of a machine's memory.  An instance's is
- * there for its sockets, and is small: they may have half.
+ * Linux leaves TCP and UDP a tenth of a machine's memory, and a connection no
+ * more than a 128th.  An instance's memory is there for its sockets, and is
+ * small: they may have half, and each as much as on any machine of some size.
  */
+#define MAX_SEND_BUFFER		(4 << 20)
+#define MAX_RECEIVE_BUFFER	(6 << 20)
+
 static void init_memory_limits(void)
 {
 #ifdef CONFIG_INET
@@ -887,6 +891,9 @@ static void init_memory_limits(void)
 		sysctl_tcp_mem[i] = pages / 8 * (i + 2);
 		sysctl_udp_mem[i] = sysctl_tcp_mem[i];
 	}
+	/* Namespaces that come later begin with these. */
+	init_net.ipv4.sysctl_tcp_wmem[2] = MAX_SEND_BUFFER;
+	init_net.ipv4.sysctl_tcp_rmem[2] = MAX_RECEIVE_BUFFER;
 #endif
 }
 
