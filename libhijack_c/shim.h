@@ -117,7 +117,7 @@ struct ctx {
 	u64 held;		/* of VIRTUAL_MASK: not queued on the host */
 	u64 temp_mask;		/* of a call with a mask … */
 	u32 temp_mask_set;	/* … that a signal ended */
-	u32 spare;
+	u32 entered;		/* a network namespace, by setns */
 	u64 mask_tmp;		/* for sig_enter */
 	u64 restore_mask;	/* to put in the next signal frame … */
 	u32 restore_mask_set;	/* … if set */
@@ -364,7 +364,6 @@ long sys_clone3(struct ctx *c, struct regs *r);
 long sys_exit(struct ctx *c, struct regs *r);
 long sys_exit_group(struct ctx *c, struct regs *r);
 long sys_arch_prctl(struct ctx *c, struct regs *r);
-long sys_unshare(struct ctx *c, struct regs *r);
 long sys_prctl(struct ctx *c, struct regs *r);
 
 /* sys_seccomp.c */

@@ -23,6 +23,7 @@
 #define FIOCLEX_		0x5451
 #define FIONBIO_		0x5421
 #define FIOASYNC_		0x5452
+#define PIDFD_GET_NET_NAMESPACE_ 0xff04
 
 struct files *files_new(void)
 {
@@ -652,6 +653,8 @@ long sys_ioctl(struct ctx *c, struct regs *r)
 		if (cmd == FIOCLEX_ || cmd == FIONCLEX_)
 			RAW3(__NR_fcntl, r->rdi, F_SETFD,
 			     cmd == FIOCLEX_ ? FD_CLOEXEC : 0);
+		if (gives_namespace(cmd))
+			return place(c, pass_lib(c, r), true);
 		return pass_lib(c, r);
 	}
 	if (kind == K_EPOLL && (cmd == FIOCLEX_ || cmd == FIONCLEX_))
@@ -663,7 +666,14 @@ long sys_ioctl(struct ctx *c, struct regs *r)
 			return s;
 		err = LIB3(c, __NR_ioctl, s, cmd, r->rdx);
 		LIB1(c, __NR_close, s);
-		return err;
+		return gives_namespace(cmd) ? place(c, err, true) : err;
+	}
+	if (cmd == PIDFD_GET_NET_NAMESPACE_) {
+		err = pass(c, r);
+		if (is_err(err))
+			return err;
+		RAW1(__NR_close, err);
+		return place(c, namespace_of_pidfd(c, r->rdi), true);
 	}
 	return pass(c, r);
 }
