@@ -63,7 +63,7 @@ static const sys_fn table[TABLE_SIZE] = {
 	CALL(listen, sys_fd1), CALL(connect, sys_fd1),
 	CALL(getsockname, sys_fd1), CALL(getpeername, sys_fd1),
 	CALL(setsockopt, sys_fd1), CALL(getsockopt, sys_fd1),
-	CALL(sendto, sys_fd1), CALL(recvfrom, sys_fd1),
+	CALL(sendto, sys_sendto), CALL(recvfrom, sys_fd1),
 	CALL(sendmsg, sys_sendmsg), CALL(recvmsg, sys_recvmsg),
 	CALL(sendmmsg, sys_sendmmsg), CALL(recvmmsg, sys_recvmmsg),
 	CALL(shutdown, sys_fd1),

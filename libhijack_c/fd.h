@@ -127,6 +127,10 @@ long sys_unshare(struct ctx *c, struct regs *r);
 long sys_mount(struct ctx *c, struct regs *r);
 long sys_umount2(struct ctx *c, struct regs *r);
 
+/* sys_netlink.c */
+long send_netlink(struct ctx *c, struct regs *r);
+long sys_sendto(struct ctx *c, struct regs *r);
+
 #pragma GCC visibility pop
 
 #endif

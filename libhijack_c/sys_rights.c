@@ -280,7 +280,7 @@ long sys_sendmsg(struct ctx *c, struct regs *r)
 {
 	if (kind_of(c, r->rdi) == K_HOST)
 		return send_one(c, r->rdi, r->rsi, r->rdx);
-	return sys_fd1(c, r);
+	return kind_of(c, r->rdi) == K_LIB ? send_netlink(c, r) : sys_fd1(c, r);
 }
 
 long sys_recvmsg(struct ctx *c, struct regs *r)
