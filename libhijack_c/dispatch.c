@@ -107,7 +107,11 @@ static const sys_fn table[TABLE_SIZE] = {
 	CALL(chown, sys_change1), CALL(lchown, sys_change1),
 	CALL(mkdirat, sys_change2), CALL(unlinkat, sys_change2),
 	CALL(fchmodat, sys_change2), CALL(fchownat, sys_change2),
-	CALL(mount, sys_mount), CALL(umount2, sys_umount2),
+	CALL(rename, sys_rename), CALL(renameat, sys_renameat),
+	CALL(renameat2, sys_renameat), CALL(link, sys_rename),
+	CALL(linkat, sys_renameat), CALL(symlink, sys_symlink),
+	CALL(symlinkat, sys_symlinkat), CALL(mount, sys_mount),
+	CALL(umount2, sys_umount2),
 	/* The rest. */
 	CALL(uname, sys_uname), CALL(sethostname, sys_sethostname),
 	CALL(setdomainname, sys_sethostname),

@@ -126,6 +126,10 @@ long sys_setns(struct ctx *c, struct regs *r);
 long sys_unshare(struct ctx *c, struct regs *r);
 long sys_mount(struct ctx *c, struct regs *r);
 long sys_umount2(struct ctx *c, struct regs *r);
+long sys_rename(struct ctx *c, struct regs *r);
+long sys_renameat(struct ctx *c, struct regs *r);
+long sys_symlink(struct ctx *c, struct regs *r);
+long sys_symlinkat(struct ctx *c, struct regs *r);
 
 /* sys_netlink.c */
 long send_netlink(struct ctx *c, struct regs *r);

@@ -269,3 +269,66 @@ long sys_umount2(struct ctx *c, struct regs *r)
 	err = pass(c, r);
 	return err && user_says(r->rdi, "/sys") ? not_needed(c, err) : err;
 }
+
+/* rename and link: within one file system, if both are names. */
+static long pair(struct ctx *c, struct regs *r, long dir, u64 from, long dir2,
+		 u64 to, u64 flags)
+{
+	char path[PATH_SIZE];
+	struct way w, v;
+	bool a, b;
+	long nr = r->rax == __NR_link || r->rax == __NR_linkat ?
+		  __NR_linkat : __NR_renameat2;
+
+	a = is_name(look_user(c, dir, from, path, &w), &w);
+	way_end(c, &w);
+	b = is_name(look_user(c, dir2, to, path, &v), &v);
+	way_end(c, &v);
+	if (a && b)
+		return lib_call(c, nr, AT_FDCWD, (long)w.text, AT_FDCWD,
+				(long)v.text, flags, 0);
+	return a || b ? -EXDEV : pass(c, r);
+}
+
+long sys_rename(struct ctx *c, struct regs *r)
+{
+	return pair(c, r, AT_FDCWD, r->rdi, AT_FDCWD, r->rsi, 0);
+}
+
+long sys_renameat(struct ctx *c, struct regs *r)
+{
+	return pair(c, r, (int)r->rdi, r->rsi, (int)r->rdx, r->r10,
+		    r->rax == __NR_renameat ? 0 : r->r8);
+}
+
+/*
+ * `ln -s /proc/PID/ns/net /run/netns/NAME`: the library kernel follows it, so
+ * it leads to the process's number there.
+ */
+static long symlink_name(struct ctx *c, struct regs *r, long dir, u64 name)
+{
+	char path[PATH_SIZE];
+	enum where where;
+	struct way w, to;
+
+	where = look_user(c, dir, name, path, &w);
+	way_end(c, &w);
+	if (!is_name(where, &w))
+		return pass(c, r);
+	where = look_user(c, AT_FDCWD, r->rdi, path, &to);
+	way_end(c, &to);
+	if (where == ELSEWHERE)
+		return refused(c, -EACCES);
+	return lib_call(c, __NR_symlink, is_namespace(where, &to) ?
+			(long)to.text : (long)r->rdi, (long)w.text, 0, 0, 0, 0);
+}
+
+long sys_symlink(struct ctx *c, struct regs *r)
+{
+	return symlink_name(c, r, AT_FDCWD, r->rsi);
+}
+
+long sys_symlinkat(struct ctx *c, struct regs *r)
+{
+	return symlink_name(c, r, (int)r->rsi, r->rdx);
+}

@@ -397,6 +397,50 @@ TEST(names)
 	end_names();
 }
 
+TEST(names_like_other_files)
+{
+	struct stat theirs;
+	int say, fd, dir;
+	pid_t pid = child(&say);
+	char *path = proc("/proc/%ld/ns/net", pid, 0), there[4096];
+
+	theirs = stat_of(path);
+	SHOW(symlink(path, "/run/netns/no"));
+	SHOW(mkdir("/run/netns", 0755));
+	SHOW(symlink(path, "/var/run/netns/link"));
+	SHOW(symlinkat(path, -1, "/run/netns/link"));
+	SHOW(readlink("/run/netns/link", there, sizeof(there)) > 0);
+	SHOW(same(theirs, stat_of("/run/netns/link")));
+	fd = open("/run/netns/link", O_RDONLY);
+	SHOW(setns(fd, CLONE_NEWNET));
+	SHOW(same(theirs, own()));
+	SHOW(symlinkat("link", -1, "/run/netns/link2"));
+	SHOW(same(theirs, stat_of("/run/netns/link2")));
+	SHOW(rename("/run/netns/link", "/run/netns/other"));
+	SHOW(rename("/run/netns/link", "/var/run/netns/other"));
+	SHOW(same(theirs, stat_of("/run/netns/other")));
+	SHOW(stat("/run/netns/link2", &theirs));
+	close(creat("/run/netns/a", 0600));
+	SHOW(link("/run/netns/a", "/run/netns/b"));
+	SHOW(linkat(AT_FDCWD, "/run/netns/a", AT_FDCWD, "/run/netns/c", 0));
+	SHOW(stat_of("/run/netns/c").st_nlink);
+	SHOW(renameat(AT_FDCWD, "/run/netns/a", AT_FDCWD, "/run/netns/d"));
+	SHOW(syscall(SYS_renameat2, AT_FDCWD, "/run/netns/b", AT_FDCWD,
+		     "/run/netns/c", 1 /* RENAME_NOREPLACE */));
+	SHOW(rename("/run/netns/b", "/tmp/b"));
+	SHOW(link("/tmp", "/run/netns/e"));
+	dir = open("/run/netns", O_RDONLY | O_DIRECTORY);
+	SHOW(unlinkat(dir, "b", 0));
+	SHOW(unlinkat(dir, "c", 0));
+	SHOW(unlinkat(dir, "d", 0));
+	SHOW(unlinkat(dir, "link2", 0));
+	SHOW(rmdir("/run/netns"));
+	SHOW(unlink("/run/netns/other"));
+	SHOW(rmdir("/run/netns"));
+	close(say);
+	reap(pid);
+}
+
 /* What ip does for `ip netns exec`; then the mounts are the process's own. */
 TEST(entering_as_ip_does)
 {
