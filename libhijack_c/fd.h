@@ -132,7 +132,8 @@ long sys_symlink(struct ctx *c, struct regs *r);
 long sys_symlinkat(struct ctx *c, struct regs *r);
 
 /* sys_netlink.c */
-long send_netlink(struct ctx *c, struct regs *r);
+u16 note_of(struct ctx *c, int fd);
+long send_to_kernel(struct ctx *c, struct regs *r);
 long sys_sendto(struct ctx *c, struct regs *r);
 
 #pragma GCC visibility pop

@@ -72,8 +72,11 @@ struct files {
 	u32 refs;
 	u32 top;		/* no entry from here on is set */
 	u8 *kind;		/* [MAX_FD] */
-	u16 *epoll;		/* [MAX_FD]: a place in me.ep_shared */
+	u16 *note;		/* [MAX_FD]: of an epoll, a place in me.ep_shared */
 };
+
+/* The note of a file of the library kernel. */
+#define NOTE_ROUTE	1	/* a socket of NETLINK_ROUTE */
 
 struct stack_t_ {
 	u64 sp;

@@ -2,8 +2,8 @@
 /*
  * Processes in netlink messages: `ip link set X netns PID`.
  *
- * Their numbers are the host's, and the library kernel has others.  Messages
- * are known by where they go, an address of netlink's; programs give one.
+ * Their numbers are the host's, and the library kernel has others.  What is
+ * sent with write() stays as it is: nobody does.
  */
 #include "fd.h"
 
@@ -124,33 +124,34 @@ static u32 translate(struct rest all)
 	return found;
 }
 
-static bool is_netlink(u64 name, u32 size)
+static bool option_is(struct ctx *c, int fd, int option, int wanted)
 {
-	u16 family;
+	int value;
+	u32 n = sizeof(value);
 
-	return size == sizeof(struct sockaddr_nl) &&
-	       !get_user(&family, (void *)name, sizeof(family)) &&
-	       family == AF_NETLINK;
+	return !lib_raw(c, __NR_getsockopt, fd, SOL_SOCKET, option,
+			(long)&value, (long)&n, 0) && value == wanted;
 }
 
-static bool is_route(struct ctx *c, int fd)
+/* For a file of the library kernel that somebody else has opened. */
+u16 note_of(struct ctx *c, int fd)
 {
-	int protocol;
-	u32 n = sizeof(protocol);
+	return option_is(c, fd, SO_DOMAIN, AF_NETLINK) &&
+	       option_is(c, fd, SO_PROTOCOL, NETLINK_ROUTE) ? NOTE_ROUTE : 0;
+}
 
-	return !lib_raw(c, __NR_getsockopt, fd, SOL_SOCKET, SO_PROTOCOL,
-			(long)&protocol, (long)&n, 0) &&
-	       protocol == NETLINK_ROUTE;
+static bool is_route(struct ctx *c, u64 fd)
+{
+	return kind_of(c, fd) == K_LIB && c->files->note[(u32)fd] == NOTE_ROUTE;
 }
 
 long sys_sendto(struct ctx *c, struct regs *r)
 {
 	u64 n = r->rdx;
 
-	if (r->r9 != sizeof(struct sockaddr_nl) || n > IO_SIZE ||
-	    kind_of(c, r->rdi) != K_LIB || !is_netlink(r->r8, r->r9) ||
-	    !io_buffer(c) || get_user(c->io, (void *)r->rsi, n) ||
-	    !translate((struct rest){ c->io, n }) || !is_route(c, r->rdi))
+	if (likely(!is_route(c, r->rdi)) || n > IO_SIZE || !io_buffer(c) ||
+	    get_user(c->io, (void *)r->rsi, n) ||
+	    !translate((struct rest){ c->io, n }))
 		return sys_fd1(c, r);
 	return lib_call(c, r->rax, r->rdi, (long)c->io, n, r->r10, r->r8,
 			r->r9);
@@ -173,20 +174,17 @@ static long gather(struct ctx *c, const struct msghdr *msg)
 }
 
 /* sendmsg() to a file of the library kernel. */
-long send_netlink(struct ctx *c, struct regs *r)
+long send_to_kernel(struct ctx *c, struct regs *r)
 {
-	struct { u64 name; u32 size; } to;
 	struct msghdr msg;
 	struct iovec v;
 	long n;
 
-	if (get_user(&to, (void *)r->rsi, 12) || !is_netlink(to.name, to.size))
-		return pass_lib(c, r);
-	if (get_user(&msg, (void *)r->rsi, sizeof(msg)) || !io_buffer(c))
+	if (likely(!is_route(c, r->rdi)) || !io_buffer(c) ||
+	    get_user(&msg, (void *)r->rsi, sizeof(msg)))
 		return pass_lib(c, r);
 	n = gather(c, &msg);
-	if (n < 0 || !translate((struct rest){ c->io, n }) ||
-	    !is_route(c, r->rdi))
+	if (n < 0 || !translate((struct rest){ c->io, n }))
 		return pass_lib(c, r);
 	v.iov_base = c->io;
 	v.iov_len = n;

@@ -89,23 +89,19 @@ static const char *any_proc(const char *p, char *at, char *end)
 	return rest;
 }
 
-/* The number that a path in /proc/self/fd or /dev/fd names; -1. */
-static long fd_of(const char *p)
-{
-	u64 n;
-
-	p = number(p, &n);
-	return !p || *p || n >= MAX_FD ? -1 : (long)n;
-}
-
-/* Such a path for a file of the library kernel: the same there. */
+/*
+ * A path in /proc/self/fd or /dev/fd, to a file of the library kernel or through
+ * a directory of its: the same there.
+ */
 static bool through_fd(struct ctx *c, const char *p, struct way *w)
 {
-	long fd = p ? fd_of(p) : -1;
+	u64 fd;
 
-	if (fd < 0 || kind_of(c, fd) != K_LIB)
+	p = p ? number(p, &fd) : NULL;
+	if (!p || fd >= MAX_FD || kind_of(c, fd) != K_LIB)
 		return false;
-	num_put(way_put(w, "/proc/self/fd/", ""), WAY_END(w), fd);
+	str_put(num_put(way_put(w, "/proc/self/fd/", ""), WAY_END(w), fd),
+		WAY_END(w), p);
 	return true;
 }
 

@@ -2,7 +2,9 @@
 /* Network namespaces: whose they are, entering them, their names in /run. */
 #include "same.h"
 
+#include <linux/net_namespace.h>
 #include <linux/nsfs.h>
+#include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <sys/mount.h>
@@ -319,6 +321,119 @@ TEST(over_exec)
 	die("execv");
 }
 
+struct question {
+	struct nlmsghdr h;
+	union {
+		struct ifinfomsg link;
+		struct rtgenmsg any;
+	};
+	char attributes[64];
+};
+
+/* With one attribute, a process, behind a header of @size bytes. */
+static struct question about(int type, int size, int attribute, int pid)
+{
+	struct question q = {
+		.h.nlmsg_len = NLMSG_LENGTH(NLMSG_ALIGN(size)),
+		.h.nlmsg_type = type,
+		.h.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK,
+	};
+	struct nlattr *a = (void *)((char *)&q + q.h.nlmsg_len);
+
+	a->nla_len = sizeof(*a) + 4;
+	a->nla_type = attribute;
+	memcpy(a + 1, &pid, 4);
+	q.h.nlmsg_len += a->nla_len;
+	return q;
+}
+
+/* The name of what the process is in, or why not. */
+static struct question which(int pid)
+{
+	return about(RTM_GETNSID, sizeof(struct rtgenmsg), NETNSA_PID, pid);
+}
+
+static void answer(int s)
+{
+	struct {
+		struct nlmsghdr h;
+		int rest[64];
+	} a;
+	long n = recv(s, &a, sizeof(a), 0);
+
+	if (n < (long)sizeof(a.h))
+		die("recv");
+	printf("type %d: %d\n", a.h.nlmsg_type, a.h.nlmsg_type == NLMSG_ERROR ?
+	       a.rest[0] : a.rest[2]);
+	fflush(stdout);
+	if (a.h.nlmsg_type == RTM_NEWNSID && n == a.h.nlmsg_len)
+		answer(s);
+}
+
+static void ask(int s, struct question q)
+{
+	SHOW(send(s, &q, q.h.nlmsg_len, 0) == q.h.nlmsg_len);
+	answer(s);
+}
+
+TEST(role_ask)
+{
+	ask(atoi(arguments[2]), which(getpid()));
+}
+
+TEST(processes_in_messages)
+{
+	int s = MUST(socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE)), say;
+	int other = MUST(socket(AF_NETLINK, SOCK_RAW, NETLINK_XFRM));
+	struct sockaddr_nl to = { .nl_family = AF_NETLINK };
+	pid_t pid = child(&say);
+	struct question q = which(pid);
+	struct iovec iov[] = {
+		{ &q, 10 }, { (char *)&q + 10, q.h.nlmsg_len - 10 },
+	};
+	struct msghdr m = { .msg_iov = iov, .msg_iovlen = 2 };
+	char number[16], self[4096] = { 0 };
+	char *argv[] = { self, "role_ask", number, NULL };
+
+	ask(s, which(getpid()));
+	ask(s, which(pid));
+	ask(s, which(99999999));
+	ask(s, which(0));
+	ask(s, which(-1));
+	SHOW(sendto(s, &q, q.h.nlmsg_len, 0, (void *)&to, sizeof(to)));
+	answer(s);
+	SHOW(sendmsg(s, &m, 0));
+	answer(s);
+	SHOW(send(s, (void *)8, q.h.nlmsg_len, 0));
+	SHOW(send(s, &q, q.h.nlmsg_len, MSG_OOB));
+	iov[1].iov_base = (void *)8;
+	SHOW(sendmsg(s, &m, 0));
+	ask(dup(s), which(pid));
+	/* The loopback interface moves nowhere. */
+	q = about(RTM_NEWLINK, sizeof(struct ifinfomsg), IFLA_NET_NS_PID, pid);
+	q.link.ifi_index = 1;
+	ask(s, q);
+	q = about(RTM_NEWLINK, sizeof(struct ifinfomsg), IFLA_NET_NS_PID,
+		  99999999);
+	q.link.ifi_index = 1;
+	ask(s, q);
+	/* Lengths that are none. */
+	q = which(pid);
+	((struct nlattr *)((char *)&q + 20))->nla_len = 3;
+	ask(s, q);
+	((struct nlattr *)((char *)&q + 20))->nla_len = 60;
+	ask(s, q);
+	/* Another protocol's message of that number. */
+	SHOW(send(other, &q, q.h.nlmsg_len, 0) > 0);
+	close(say);
+	reap(pid);
+	ask(s, which(pid));
+	MUST(readlink("/proc/self/exe", self, sizeof(self) - 1));
+	snprintf(number, sizeof(number), "%d", s);
+	execv(self, argv);
+	die("execv");
+}
+
 /* What ip does for `ip netns add`. */
 static void begin_names(void)
 {
@@ -430,6 +545,10 @@ TEST(names_like_other_files)
 	SHOW(rename("/run/netns/b", "/tmp/b"));
 	SHOW(link("/tmp", "/run/netns/e"));
 	dir = open("/run/netns", O_RDONLY | O_DIRECTORY);
+	SHOW(access(proc("/proc/self/fd/%ld/c", dir, 0), F_OK));
+	SHOW(access(proc("/dev/fd/%ld/nothing", dir, 0), F_OK));
+	SHOW(access(proc("/proc/self/fd/%ld/../netns/c", dir, 0), F_OK));
+	SHOW(access(proc("/proc/self/fd/%ld/", say, 0), F_OK));
 	SHOW(unlinkat(dir, "b", 0));
 	SHOW(unlinkat(dir, "c", 0));
 	SHOW(unlinkat(dir, "d", 0));
