@@ -2,8 +2,8 @@
 /*
  * Processes in netlink messages: `ip link set X netns PID`.
  *
- * Their numbers are the host's, and the library kernel has others.  What is
- * sent with write() stays as it is: nobody does.
+ * Their numbers are the host's, and the library kernel has others.  What comes
+ * by write() or sendmmsg() stays as it is: nobody does that.
  */
 #include "fd.h"
 
@@ -60,10 +60,31 @@ static u32 one_process(struct rest v)
 	return 1;
 }
 
-/* Those of an interface; @depth: in those of its peer. */
-static u32 interface(struct rest link, int depth)
+static u32 interface(struct rest link, bool has_peer);
+
+/* Those of the other end, if the interface is one of a pair. */
+static u32 peer(struct rest info)
 {
-	struct rest v, w, x;
+	struct rest v, w;
+	bool pair = false;
+	u32 found = 0;
+	int type;
+
+	while ((type = attribute(&info, &v)) >= 0) {
+		if (type == IFLA_INFO_KIND)
+			pair = v.n >= 4 && str_starts(v.p, "veth");
+		if (type != IFLA_INFO_DATA || !pair)
+			continue;
+		while ((type = attribute(&v, &w)) >= 0)
+			if (type == VETH_INFO_PEER)
+				found += interface(w, false);
+	}
+	return found;
+}
+
+static u32 interface(struct rest link, bool has_peer)
+{
+	struct rest v;
 	u32 found = 0;
 	int type;
 
@@ -72,20 +93,8 @@ static u32 interface(struct rest link, int depth)
 	while ((type = attribute(&link, &v)) >= 0) {
 		if (type == IFLA_NET_NS_PID)
 			found += one_process(v);
-		if (type != IFLA_LINKINFO || depth)
-			continue;
-		bool pair = false;
-
-		while ((type = attribute(&v, &w)) >= 0) {
-			if (type == IFLA_INFO_KIND)
-				pair = (w.n >= 4 && str_starts(w.p, "veth")) ||
-				       (w.n >= 5 && str_starts(w.p, "vxcan"));
-			if (type != IFLA_INFO_DATA || !pair)
-				continue;
-			while ((type = attribute(&w, &x)) >= 0)
-				if (type == VETH_INFO_PEER)
-					found += interface(x, 1);
-		}
+		if (type == IFLA_LINKINFO && has_peer)
+			found += peer(v);
 	}
 	return found;
 }
@@ -107,7 +116,7 @@ static u32 translate(struct rest all)
 		switch (h->nlmsg_type) {
 		case RTM_NEWLINK:
 		case RTM_SETLINK:
-			found += interface(one, 0);
+			found += interface(one, true);
 			break;
 		case RTM_NEWNSID:
 		case RTM_GETNSID:
