@@ -34,9 +34,12 @@ bool gives_namespace(u32 cmd)
  */
 int kernel_id(u64 id)
 {
-	const struct ukl_shared *s = ukl_head()->shared;
-	int i, pid = id, hosts = s->proc[0].pid;
+	const struct ukl_shared *s;
+	int i, pid = id, hosts;
 
+	thread_of(self());	/* or the instance may not be mapped yet */
+	s = ukl_head()->shared;
+	hosts = s->proc[0].pid;
 	if (id > INT32_MAX || pid == hosts)
 		return 0;
 	for (i = 0; i < UKL_MAX_PROCS; i++)
