@@ -28,11 +28,17 @@ bool gives_namespace(u32 cmd)
 /* ------------------------------------------------------------------ */
 /* Whose they are.							*/
 
-/*
- * The number in the library kernel of the host's process or thread @id; 0: it
- * is not of the instance.  The kernel host, the first of all, does not count.
- */
-int kernel_id(u64 id)
+/* A dead process has no namespace; its record may be there for a while. */
+static bool has_namespaces(u64 id)
+{
+	char path[64], *end = path + sizeof(path), none;
+
+	str_put(num_put(str_put(path, end, "/proc/"), end, id), end,
+		"/ns/net");
+	return RAW4(__NR_readlinkat, AT_FDCWD, path, &none, 1) != -ENOENT;
+}
+
+static int recorded_id(u64 id)
 {
 	const struct ukl_shared *s;
 	int i, pid = id, hosts;
@@ -52,6 +58,17 @@ int kernel_id(u64 id)
 		    s->thread[i].tid == pid && s->thread[i].proc->pid != hosts)
 			return s->thread[i].ktid;
 	return 0;
+}
+
+/*
+ * The number in the library kernel of the host's process or thread @id; 0: it
+ * is not of the instance.  The kernel host, the first of all, does not count.
+ */
+int kernel_id(u64 id)
+{
+	int kid = recorded_id(id);
+
+	return kid && has_namespaces(id) ? kid : 0;
 }
 
 /* Its directory there; empty if it is nobody's. */
@@ -89,7 +106,7 @@ static long open_namespace(struct ctx *c, long pid)
 
 	kernel_proc(path, end, pid);
 	if (!*path)
-		return refused(c, -EPERM);
+		return has_namespaces(pid) ? refused(c, -EPERM) : -ESRCH;
 	str_put(path + str_len(path), end, "/ns/net");
 	return LIB4(c, __NR_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
 }

@@ -217,6 +217,8 @@ TEST(a_childs)
 	SHOW(same(theirs, own()));
 	SHOW(unshare(CLONE_NEWNET));
 	close(say);
+	waitid(P_PID, pid, &(siginfo_t){ 0 }, WEXITED | WNOWAIT);
+	SHOW(open(path, O_RDONLY));
 	reap(pid);
 	SHOW(open(path, O_RDONLY));
 	/* It lives as long as it is held. */
@@ -243,6 +245,8 @@ TEST(by_pidfd)
 	SHOW(same(theirs, own()));
 	SHOW(setns(home, CLONE_NEWNET));
 	close(say);
+	waitid(P_PID, pid, &(siginfo_t){ 0 }, WEXITED | WNOWAIT);
+	SHOW(setns(fd, CLONE_NEWNET));
 	reap(pid);
 	SHOW(setns(fd, CLONE_NEWNET));
 	SHOW(same(mine, own()));
