@@ -60,6 +60,20 @@ Serve from the instance that
 .I net.yaml
 describes.
 .TP
+.B ukl\\-run sh
+A shell in which any user can make a network, for all programs of the instance:
+.IP
+.EX
+ip netns add red
+ip netns add blue
+ip link add one netns red type veth peer name two netns blue
+ip \\-n red addr add 192.0.2.1/24 dev one
+ip \\-n blue addr add 192.0.2.2/24 dev two
+ip \\-n red link set one up
+ip \\-n blue link set two up
+ip netns exec red ping \\-c 1 192.0.2.2
+.EE
+.TP
 .B ukl\\-run \\-n web \\-P 127.0.0.1:8080:80 nginx
 The same on a host port of one's own, under a name.
 .TP

@@ -81,9 +81,31 @@ long sys_epoll_pwait(struct ctx *c, struct regs *r);
 long sys_epoll_pwait2(struct ctx *c, struct regs *r);
 
 /* sys_path.c */
+#define PATH_SIZE	4096
+
+enum where {
+	ON_HOST,
+	IN_KERNEL,		/* way.text is what to ask for */
+	IN_INSTANCE,		/* a file of the host: way.text */
+	OWN_AUXV,		/* what we have told the program that we loaded */
+	ELSEWHERE,		/* a namespace that is not the instance's */
+};
+
+/* What a path is called where it leads. */
+struct way {
+	long tree;		/* open in the library kernel for it, or -1 */
+	char text[PATH_SIZE];
+};
+
+/* For a path of the program, relative to @dir; @path gets a copy. */
+enum where look_user(struct ctx *c, int dir, u64 user, char *path,
+		     struct way *w);
+void way_end(struct ctx *c, struct way *w);
 bool path_of_own_exe(struct ctx *c, char *path);
 long sys_path1(struct ctx *c, struct regs *r);
 long sys_path2(struct ctx *c, struct regs *r);
+long sys_change1(struct ctx *c, struct regs *r);
+long sys_change2(struct ctx *c, struct regs *r);
 long sys_utimensat(struct ctx *c, struct regs *r);
 long sys_openat(struct ctx *c, struct regs *r);
 long sys_open(struct ctx *c, struct regs *r);
@@ -91,6 +113,28 @@ long sys_uname(struct ctx *c, struct regs *r);
 long sys_sethostname(struct ctx *c, struct regs *r);
 long sys_capget(struct ctx *c, struct regs *r);
 long sys_capset(struct ctx *c, struct regs *r);
+
+/* sys_netns.c */
+#define NETNS_DIR	"/run/netns"	/* in the library kernel */
+
+int kernel_id(u64 id);
+void kernel_proc(char *at, char *end, u64 id);
+long sysfs_here(struct ctx *c, char *at, char *end);
+bool gives_namespace(u32 cmd);
+long namespace_of_pidfd(struct ctx *c, int pidfd);
+long sys_setns(struct ctx *c, struct regs *r);
+long sys_unshare(struct ctx *c, struct regs *r);
+long sys_mount(struct ctx *c, struct regs *r);
+long sys_umount2(struct ctx *c, struct regs *r);
+long sys_rename(struct ctx *c, struct regs *r);
+long sys_renameat(struct ctx *c, struct regs *r);
+long sys_symlink(struct ctx *c, struct regs *r);
+long sys_symlinkat(struct ctx *c, struct regs *r);
+
+/* sys_netlink.c */
+u16 note_of(struct ctx *c, int fd);
+long send_to_kernel(struct ctx *c, struct regs *r);
+long sys_sendto(struct ctx *c, struct regs *r);
 
 #pragma GCC visibility pop
 

@@ -72,8 +72,11 @@ struct files {
 	u32 refs;
 	u32 top;		/* no entry from here on is set */
 	u8 *kind;		/* [MAX_FD] */
-	u16 *epoll;		/* [MAX_FD]: a place in me.ep_shared */
+	u16 *note;		/* [MAX_FD]: of an epoll, a place in me.ep_shared */
 };
+
+/* The note of a file of the library kernel. */
+#define NOTE_ROUTE	1	/* a socket of NETLINK_ROUTE */
 
 struct stack_t_ {
 	u64 sp;
@@ -117,7 +120,7 @@ struct ctx {
 	u64 held;		/* of VIRTUAL_MASK: not queued on the host */
 	u64 temp_mask;		/* of a call with a mask … */
 	u32 temp_mask_set;	/* … that a signal ended */
-	u32 spare;
+	u32 entered;		/* a network namespace, by setns */
 	u64 mask_tmp;		/* for sig_enter */
 	u64 restore_mask;	/* to put in the next signal frame … */
 	u32 restore_mask_set;	/* … if set */
@@ -364,7 +367,6 @@ long sys_clone3(struct ctx *c, struct regs *r);
 long sys_exit(struct ctx *c, struct regs *r);
 long sys_exit_group(struct ctx *c, struct regs *r);
 long sys_arch_prctl(struct ctx *c, struct regs *r);
-long sys_unshare(struct ctx *c, struct regs *r);
 long sys_prctl(struct ctx *c, struct regs *r);
 
 /* sys_seccomp.c */

@@ -41,7 +41,7 @@ static u16 new_state(void)
 
 static void use(struct ctx *c, int ep, u8 what)
 {
-	u16 n = c->files->epoll[ep];
+	u16 n = c->files->note[ep];
 
 	if (n && (me.ep_shared[n] & what) != what)
 		__atomic_fetch_or(&me.ep_shared[n], what, __ATOMIC_SEQ_CST);
@@ -55,7 +55,7 @@ void epoll_goes_out(struct ctx *c, int ep)
 
 static u8 in_use(struct ctx *c, int ep)
 {
-	u16 n = c->files->epoll[ep];
+	u16 n = c->files->note[ep];
 
 	/* Another thread may add while this one waits. */
 	if (!n || me.threads)
@@ -78,7 +78,7 @@ static long create(struct ctx *c, struct regs *r, u64 flags)
 	if (is_err(p))
 		return p;
 	set_kind(c, p, K_EPOLL);
-	c->files->epoll[p] = new_state();
+	c->files->note[p] = new_state();
 	return p;
 }
 

@@ -23,6 +23,7 @@
 #define FIOCLEX_		0x5451
 #define FIONBIO_		0x5421
 #define FIOASYNC_		0x5452
+#define PIDFD_GET_NET_NAMESPACE_ 0xff04
 
 struct files *files_new(void)
 {
@@ -32,7 +33,7 @@ struct files *files_new(void)
 		return NULL;
 	f->refs = 1;
 	f->kind = (u8 *)f + PAGE;
-	f->epoll = (u16 *)(f->kind + MAX_FD);
+	f->note = (u16 *)(f->kind + MAX_FD);
 	return f;
 }
 
@@ -44,7 +45,7 @@ struct files *files_copy(struct files *from)
 		return NULL;
 	f->top = from->top;
 	memcpy(f->kind, from->kind, from->top);
-	memcpy(f->epoll, from->epoll, 2 * from->top);
+	memcpy(f->note, from->note, 2 * from->top);
 	return f;
 }
 
@@ -287,6 +288,8 @@ void files_from_kernel(struct ctx *c)
 			what[got > 0 ? got : 0] = 0;
 			set_kind(c, fd, str_eq(what, "anon_inode:[eventpoll]") ?
 				 K_EPOLL : K_LIB);
+			if (fd < MAX_FD && str_starts(what, "socket:"))
+				c->files->note[fd] = note_of(c, fd);
 		}
 	}
 	LIB1(c, __NR_close, dir);
@@ -365,7 +368,7 @@ long place(struct ctx *c, long k, bool cloexec)
 	p = settle(c, k, p, cloexec);
 	if (is_err(p))
 		return p;
-	c->files->epoll[p] = 0;
+	c->files->note[p] = 0;
 	set_kind(c, p, K_LIB);
 	return p;
 }
@@ -386,7 +389,7 @@ static long copied(struct ctx *c, long from, long to, bool cloexec)
 	to = settle(c, n, to, cloexec);
 	if (is_err(to))
 		return to;
-	c->files->epoll[to] = c->files->epoll[from];
+	c->files->note[to] = c->files->note[from];
 	set_kind(c, to, c->files->kind[from]);
 	return to;
 }
@@ -535,7 +538,7 @@ static long dup_to(struct ctx *c, struct regs *r, int flags)
 	err = LIB3(c, __NR_dup3, from, to, flags);
 	if (err < 0)
 		return err;
-	c->files->epoll[to] = c->files->epoll[from];
+	c->files->note[to] = c->files->note[from];
 	set_kind(c, to, old);
 	return to;
 }
@@ -652,6 +655,8 @@ long sys_ioctl(struct ctx *c, struct regs *r)
 		if (cmd == FIOCLEX_ || cmd == FIONCLEX_)
 			RAW3(__NR_fcntl, r->rdi, F_SETFD,
 			     cmd == FIOCLEX_ ? FD_CLOEXEC : 0);
+		if (gives_namespace(cmd))
+			return place(c, pass_lib(c, r), true);
 		return pass_lib(c, r);
 	}
 	if (kind == K_EPOLL && (cmd == FIOCLEX_ || cmd == FIONCLEX_))
@@ -663,7 +668,14 @@ long sys_ioctl(struct ctx *c, struct regs *r)
 			return s;
 		err = LIB3(c, __NR_ioctl, s, cmd, r->rdx);
 		LIB1(c, __NR_close, s);
-		return err;
+		return gives_namespace(cmd) ? place(c, err, true) : err;
+	}
+	if (cmd == PIDFD_GET_NET_NAMESPACE_) {
+		err = pass(c, r);
+		if (is_err(err))
+			return err;
+		RAW1(__NR_close, err);
+		return place(c, namespace_of_pidfd(c, r->rdi), true);
 	}
 	return pass(c, r);
 }

@@ -10,7 +10,12 @@
 #include <linux/memfd.h>
 #include <sys/utsname.h>
 
-#define PATH_SIZE	4096
+#define WAY_END(w)	((w)->text + PATH_SIZE)
+
+static char *way_put(struct way *w, const char *a, const char *b)
+{
+	return str_put(str_put(w->text, WAY_END(w), a), WAY_END(w), b);
+}
 
 /* Skips one component if it is @name; NULL otherwise. */
 static const char *component(const char *p, const char *name)
@@ -26,54 +31,77 @@ static const char *component(const char *p, const char *name)
 	return *p == '/' || !*p ? p : NULL;
 }
 
+/* Skips one component if it is a number, which is *@n; NULL otherwise. */
+static const char *number(const char *p, u64 *n)
+{
+	while (*p == '/')
+		p++;
+	if (*p < '0' || *p > '9')
+		return NULL;
+	*n = num_parse(p);
+	while (*p >= '0' && *p <= '9')
+		p++;
+	return *p == '/' || !*p ? p : NULL;
+}
+
 /* /proc/self or /proc/OUR-NUMBER, also a thread's. */
-static const char *own_proc(struct ctx *c, const char *p)
+static const char *own_proc(const char *p)
 {
 	const char *q = component(p, "self");
-	char pid[24];
+	u64 pid;
 
 	if (q)
 		return q;
 	q = component(p, "thread-self");
 	if (q)
 		return q;
-	num_put(pid, pid + sizeof(pid), RAW0(__NR_getpid));
-	(void)c;
-	return component(p, pid);
+	q = number(p, &pid);
+	return q && (long)pid == RAW0(__NR_getpid) ? q : NULL;
 }
 
-enum where {
-	ON_HOST,
-	IN_KERNEL,		/* *path is what to ask for */
-	IN_INSTANCE,		/* a file of the host: *path */
-	OWN_AUXV,		/* what we have told the program that we loaded */
-};
-
-/* The number that a path in /proc/self/fd or /dev/fd names; -1. */
-static long fd_of(const char *p)
+/*
+ * Whose directory in /proc it is, and that in the library kernel, whose numbers
+ * are others: *@at, or empty if it is nobody's of the instance.
+ */
+static const char *any_proc(const char *p, char *at, char *end)
 {
-	u64 n;
-	const char *q;
+	const char *q = component(p, "thread-self"), *task, *rest;
+	u64 id;
 
-	while (*p == '/')
-		p++;
-	if (*p < '0' || *p > '9')
-		return -1;
-	n = num_parse(p);
-	for (q = p; *q >= '0' && *q <= '9'; q++)
-		;
-	return *q || n >= MAX_FD ? -1 : (long)n;
+	if (q) {
+		str_put(at, end, "/proc/thread-self");
+		return q;
+	}
+	q = own_proc(p);
+	if (q) {
+		str_put(at, end, "/proc/self");
+	} else {
+		q = number(p, &id);
+		if (!q)
+			return NULL;
+		kernel_proc(at, end, id);
+	}
+	task = component(q, "task");
+	rest = task ? number(task, &id) : NULL;
+	if (!rest)
+		return q;
+	kernel_proc(at, end, id);
+	return rest;
 }
 
-/* Such a path for a file of the library kernel: the same there. */
-static bool through_fd(struct ctx *c, const char *p, char *buf)
+/*
+ * A path in /proc/self/fd or /dev/fd, to a file of the library kernel or through
+ * a directory of its: the same there.
+ */
+static bool through_fd(struct ctx *c, const char *p, struct way *w)
 {
-	long fd = p ? fd_of(p) : -1;
+	u64 fd;
 
-	if (fd < 0 || kind_of(c, fd) != K_LIB)
+	p = p ? number(p, &fd) : NULL;
+	if (!p || fd >= MAX_FD || kind_of(c, fd) != K_LIB)
 		return false;
-	num_put(str_put(buf, buf + PATH_SIZE, "/proc/self/fd/"),
-		buf + PATH_SIZE, fd);
+	str_put(num_put(way_put(w, "/proc/self/fd/", ""), WAY_END(w), fd),
+		WAY_END(w), p);
 	return true;
 }
 
@@ -81,12 +109,11 @@ static bool through_fd(struct ctx *c, const char *p, char *buf)
  * What a program that we have loaded calls its executable is ours on the
  * host: the descriptor of its file stands for it.
  */
-static bool through_exe(const char *p, char *buf)
+static bool through_exe(const char *p, struct way *w)
 {
 	if (!p || *p || !me.exe_fd)
 		return false;
-	num_put(str_put(buf, buf + PATH_SIZE, "/proc/self/fd/"),
-		buf + PATH_SIZE, me.exe_fd);
+	num_put(way_put(w, "/proc/self/fd/", ""), WAY_END(w), me.exe_fd);
 	return true;
 }
 
@@ -94,76 +121,99 @@ static const char *const views[] = {
 	"/etc/resolv.conf", "/etc/hosts", "/etc/hostname",
 };
 
-/* Where an absolute path leads; @buf is PATH_SIZE bytes for a new one. */
-static enum where look(struct ctx *c, char *path, char *buf)
+static enum where look_proc(struct ctx *c, const char *p, struct way *w)
 {
-	char *end = buf + PATH_SIZE;
-	const char *p, *q;
-	u32 i;
+	const char *q = component(p, "net");
+	char proc[64];
 
-	if (path[0] != '/')
-		return ON_HOST;
-	p = component(path, "proc");
-	if (p) {
-		q = component(p, "net");
-		if (q) {
-			str_put(str_put(buf, end, "/proc/net"), end, q);
-			return IN_KERNEL;
-		}
-		q = component(p, "sys");
-		if (q) {
-			q = component(q, "net");
-			if (!q)
-				return ON_HOST;
-			str_put(str_put(buf, end, "/proc/sys/net"), end, q);
-			return IN_KERNEL;
-		}
-		p = own_proc(c, p);
-		if (p && through_fd(c, component(p, "fd"), buf))
-			return IN_KERNEL;
-		if (p && through_exe(component(p, "exe"), buf))
-			return IN_INSTANCE;
-		q = p && me.exe_fd ? component(p, "auxv") : NULL;
-		if (q && !*q)
-			return OWN_AUXV;
-		q = p ? component(p, "ns") : NULL;
-		q = q ? component(q, "net") : NULL;
-		if (q) {
-			str_put(buf, end, "/proc/self/ns/net");
-			return IN_KERNEL;
-		}
-		q = p ? component(p, "net") : NULL;
-		if (!q)
-			return ON_HOST;
-		str_put(str_put(buf, end, "/proc/net"), end, q);
+	if (q) {
+		way_put(w, "/proc/net", q);
 		return IN_KERNEL;
 	}
-	p = component(path, "dev");
-	if (p)
-		return through_fd(c, component(p, "fd"), buf) ? IN_KERNEL :
-		       ON_HOST;
-	p = component(path, "sys");
-	if (p) {
-		q = component(p, "class");
-		q = q ? component(q, "net") : NULL;
-		if (q) {
-			str_put(str_put(buf, end, "/sys/class/net"), end, q);
-			return IN_KERNEL;
-		}
+	q = component(p, "sys");
+	if (q) {
+		q = component(q, "net");
+		if (!q)
+			return ON_HOST;
+		way_put(w, "/proc/sys/net", q);
+		return IN_KERNEL;
+	}
+	q = own_proc(p);
+	if (q && through_fd(c, component(q, "fd"), w))
+		return IN_KERNEL;
+	if (q && through_exe(component(q, "exe"), w))
+		return IN_INSTANCE;
+	q = q && me.exe_fd ? component(q, "auxv") : NULL;
+	if (q && !*q)
+		return OWN_AUXV;
+	p = any_proc(p, proc, proc + sizeof(proc));
+	if (!p)
+		return ON_HOST;
+	q = component(p, "ns");
+	q = q ? component(q, "net") : NULL;
+	if (q && !*proc)
+		return ELSEWHERE;
+	if (q) {
+		str_put(way_put(w, proc, "/ns/net"), WAY_END(w), q);
+		return IN_KERNEL;
+	}
+	q = *proc ? component(p, "net") : NULL;
+	if (!q)
+		return ON_HOST;
+	str_put(way_put(w, proc, "/net"), WAY_END(w), q);
+	return IN_KERNEL;
+}
+
+/* What a mount of sysfs shows is its network namespace's: that of the thread. */
+static enum where look_sys(struct ctx *c, const char *p, struct way *w)
+{
+	const char *q = component(p, "class");
+	char at[64];
+
+	q = q ? component(q, "net") : NULL;
+	if (!q) {
 		q = component(p, "devices");
 		q = q ? component(q, "virtual") : NULL;
 		q = q ? component(q, "net") : NULL;
-		if (!q)
-			return ON_HOST;
-		str_put(str_put(buf, end, "/sys/devices/virtual/net"), end,
-			q);
+	}
+	if (!q)
+		return ON_HOST;
+	w->tree = sysfs_here(c, at, at + sizeof(at));
+	way_put(w, at, p);
+	return IN_KERNEL;
+}
+
+/* Where an absolute path leads. */
+static enum where look(struct ctx *c, const char *path, struct way *w)
+{
+	const char *p;
+	u32 i;
+
+	w->tree = -1;
+	if (path[0] != '/')
+		return ON_HOST;
+	p = component(path, "proc");
+	if (p)
+		return look_proc(c, p, w);
+	p = component(path, "dev");
+	if (p)
+		return through_fd(c, component(p, "fd"), w) ? IN_KERNEL :
+		       ON_HOST;
+	p = component(path, "sys");
+	if (p)
+		return look_sys(c, p, w);
+	p = component(path, "var");
+	p = component(p ? p : path, "run");
+	p = p ? component(p, "netns") : NULL;
+	if (p) {
+		way_put(w, NETNS_DIR, p);
 		return IN_KERNEL;
 	}
 	for (i = 0; i < sizeof(views) / sizeof(*views); i++) {
 		if (!str_eq(path, views[i]))
 			continue;
-		str_put(str_put(buf, end, me.instance), end, views[i]);
-		if (!RAW4(__NR_faccessat, AT_FDCWD, buf, 4 /* R_OK */, 0))
+		way_put(w, me.instance, views[i]);
+		if (!RAW4(__NR_faccessat, AT_FDCWD, w->text, 4 /* R_OK */, 0))
 			return IN_INSTANCE;
 	}
 	return ON_HOST;
@@ -172,70 +222,155 @@ static enum where look(struct ctx *c, char *path, char *buf)
 /* The first words of paths that look() could want: one look at the text. */
 static bool may_matter(const char *p)
 {
-	return p[0] == '/' && (p[1] == 'p' || p[1] == 's' || p[1] == 'e' ||
-			       p[1] == 'd' || p[1] == '/' || p[1] == '.');
+	switch (p[1]) {
+	case 'd':
+	case 'e':
+	case 'p':
+	case 'r':
+	case 's':
+	case 'v':
+	case '/':
+	case '.':
+		return true;
+	}
+	return false;
 }
 
-static enum where look_user(struct ctx *c, u64 user, char *path, char *buf)
+/* The same for relative ones: net, ns/net, self/ns/net, 12/task/34/ns/net. */
+static bool may_be_namespace(const char *p)
+{
+	return (p[0] == 'n' && (p[1] == 'e' || p[1] == 's')) ||
+	       (p[0] == 's' && p[1] == 'e') ||
+	       (p[0] == 't' && (p[1] == 'h' || p[1] == 'a')) ||
+	       (p[0] >= '0' && p[0] <= '9') || (p[0] == '.' && p[1] == '/');
+}
+
+/* Makes @path, which is relative to @dir, absolute if it may be a namespace. */
+static bool under_proc(int dir, char *path)
+{
+	char full[PATH_SIZE], fd[64], *end = fd + sizeof(fd);
+	u64 n = str_len(path);
+	long got;
+
+	if (!str_eq(path, "net") && (n < 4 || !str_eq(path + n - 4, "/net")))
+		return false;
+	if (dir == AT_FDCWD)
+		str_put(fd, end, "/proc/thread-self/cwd");
+	else
+		num_put(str_put(fd, end, "/proc/thread-self/fd/"), end, dir);
+	got = RAW4(__NR_readlinkat, AT_FDCWD, fd, full, sizeof(full) - n - 2);
+	if (got <= 0)
+		return false;
+	full[got] = 0;
+	if (!component(full, "proc"))
+		return false;
+	str_put(str_put(full + got, full + sizeof(full), "/"),
+		full + sizeof(full), path);
+	memcpy(path, full, sizeof(full));
+	return true;
+}
+
+enum where look_user(struct ctx *c, int dir, u64 user, char *path,
+		     struct way *w)
 {
 	char head[2];
 	u64 n = PAGE - (user & (PAGE - 1));
 
+	w->tree = -1;
 	if (n >= 2) {
 		if (get_user(head, (void *)user, 2) ||
-		    (head[0] != '/') ||
-		    !may_matter(head))
+		    !(head[0] == '/' ? may_matter(head) :
+		      may_be_namespace(head)))
 			return ON_HOST;
 	}
 	if (get_user_string(path, (char *)user, PATH_SIZE) < 0)
 		return ON_HOST;
-	return look(c, path, buf);
+	if (path[0] != '/' &&
+	    ((dir >= 0 && kind_of(c, dir) != K_HOST) ||
+	     !under_proc(dir, path)))
+		return ON_HOST;
+	return look(c, path, w);
+}
+
+/* After the call: what look() has opened for it. */
+void way_end(struct ctx *c, struct way *w)
+{
+	if (w->tree >= 0)
+		LIB1(c, __NR_close, w->tree);
+	w->tree = -1;
+}
+
+/* The namespace of a process of no concern of ours, as of another user's. */
+static long elsewhere(struct ctx *c, const char *path)
+{
+	char text[64];
+	long err = RAW4(__NR_readlinkat, AT_FDCWD, path, text, sizeof(text));
+
+	return is_err(err) ? err : refused(c, -EACCES);
 }
 
 /* For exec: replaces @path, of PATH_SIZE bytes, if it is that of our own. */
 bool path_of_own_exe(struct ctx *c, char *path)
 {
-	char buf[PATH_SIZE];
+	struct way w;
 	const char *p = me.exe_fd ? component(path, "proc") : NULL;
 
 	if (!p || path[0] != '/')
 		return false;
-	p = own_proc(c, p);
-	if (!p || !through_exe(component(p, "exe"), buf))
+	p = own_proc(p);
+	if (!p || !through_exe(component(p, "exe"), &w))
 		return false;
-	str_put(path, path + PATH_SIZE, buf);
+	str_put(path, path + PATH_SIZE, w.text);
 	return true;
 }
 
-/* stat, lstat, access, readlink, statfs: the path comes first. */
-long sys_path1(struct ctx *c, struct regs *r)
+/* @own: also for the instance's own files. */
+static long path1(struct ctx *c, struct regs *r, bool own)
 {
-	char path[PATH_SIZE], buf[PATH_SIZE];
+	char path[PATH_SIZE];
+	struct way w;
+	long ret;
 
-	switch (look_user(c, r->rdi, path, buf)) {
+	switch (look_user(c, AT_FDCWD, r->rdi, path, &w)) {
 	case IN_KERNEL:
-		return lib_call(c, r->rax, (long)buf, r->rsi, r->rdx, 0, 0, 0);
+		ret = lib_call(c, r->rax, (long)w.text, r->rsi, r->rdx, r->r10,
+			       r->r8, 0);
+		way_end(c, &w);
+		return ret;
 	case IN_INSTANCE:
-		return host_call(r->rax, (long)buf, r->rsi, r->rdx, 0, 0, 0);
+		if (!own)
+			break;
+		return host_call(r->rax, (long)w.text, r->rsi, r->rdx, r->r10,
+				 r->r8, 0);
+	case ELSEWHERE:
+		return elsewhere(c, path);
 	default:
-		return pass(c, r);
+		break;
 	}
+	return pass(c, r);
 }
 
-/* newfstatat, statx, faccessat, readlinkat: a directory, then the path. */
-long sys_path2(struct ctx *c, struct regs *r)
+static long path2(struct ctx *c, struct regs *r, bool own)
 {
-	char path[PATH_SIZE], buf[PATH_SIZE];
+	char path[PATH_SIZE];
+	struct way w;
 	int dir = r->rdi;
 	u8 kind = dir < 0 ? K_HOST : kind_of(c, dir);
+	long ret;
 
-	switch (look_user(c, r->rsi, path, buf)) {
+	switch (look_user(c, dir, r->rsi, path, &w)) {
 	case IN_KERNEL:
-		return lib_call(c, r->rax, AT_FDCWD, (long)buf, r->rdx, r->r10,
-				r->r8, 0);
+		ret = lib_call(c, r->rax, AT_FDCWD, (long)w.text, r->rdx,
+			       r->r10, r->r8, 0);
+		way_end(c, &w);
+		return ret;
 	case IN_INSTANCE:
-		return host_call(r->rax, AT_FDCWD, (long)buf, r->rdx, r->r10,
-				 r->r8, 0);
+		if (!own)
+			break;
+		return host_call(r->rax, AT_FDCWD, (long)w.text, r->rdx,
+				 r->r10, r->r8, 0);
+	case ELSEWHERE:
+		return elsewhere(c, path);
 	default:
 		break;
 	}
@@ -251,6 +386,29 @@ long sys_path2(struct ctx *c, struct regs *r)
 	if (kind == K_HIDDEN)
 		return -EBADF;
 	return pass(c, r);
+}
+
+/* stat, lstat, access, readlink, statfs, getxattr: the path comes first. */
+long sys_path1(struct ctx *c, struct regs *r)
+{
+	return path1(c, r, true);
+}
+
+/* newfstatat, statx, faccessat, readlinkat: a directory, then the path. */
+long sys_path2(struct ctx *c, struct regs *r)
+{
+	return path2(c, r, true);
+}
+
+/* mkdir, rmdir, unlink, chmod and the like: the program's files are the host's. */
+long sys_change1(struct ctx *c, struct regs *r)
+{
+	return path1(c, r, false);
+}
+
+long sys_change2(struct ctx *c, struct regs *r)
+{
+	return path2(c, r, false);
 }
 
 /* Without a path it is about the descriptor. */
@@ -274,25 +432,27 @@ static long open_auxv(u64 flags)
 static long open_path(struct ctx *c, struct regs *r, int dir, u64 user,
 		      u64 flags)
 {
-	char path[PATH_SIZE], buf[PATH_SIZE];
+	char path[PATH_SIZE];
 	struct regs q = *r;
+	struct way w;
 	char first = '/';
+	long ret;
 
-	switch (look_user(c, user, path, buf)) {
+	if (r->rax == __NR_openat || r->rax == __NR_openat2)
+		q.rsi = (u64)w.text;
+	else
+		q.rdi = (u64)w.text;
+	switch (look_user(c, dir, user, path, &w)) {
 	case IN_KERNEL:
-		if (r->rax == __NR_open)
-			q.rdi = (u64)buf;
-		else
-			q.rsi = (u64)buf;
-		return place(c, pass_lib(c, &q), flags & O_CLOEXEC);
+		ret = pass_lib(c, &q);
+		way_end(c, &w);
+		return place(c, ret, flags & O_CLOEXEC);
 	case IN_INSTANCE:
-		if (r->rax == __NR_open)
-			q.rdi = (u64)buf;
-		else
-			q.rsi = (u64)buf;
 		return pass(c, &q);
 	case OWN_AUXV:
 		return open_auxv(flags);
+	case ELSEWHERE:
+		return elsewhere(c, path);
 	default:
 		break;
 	}
@@ -306,7 +466,8 @@ static long open_path(struct ctx *c, struct regs *r, int dir, u64 user,
 
 long sys_open(struct ctx *c, struct regs *r)
 {
-	return open_path(c, r, -1, r->rdi, r->rsi);
+	return open_path(c, r, AT_FDCWD, r->rdi,
+			 r->rax == __NR_creat ? 0 : r->rsi);
 }
 
 long sys_openat(struct ctx *c, struct regs *r)

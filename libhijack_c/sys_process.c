@@ -326,29 +326,3 @@ long sys_prctl(struct ctx *c, struct regs *r)
 		return prctl_seccomp(c, r);
 	return pass(c, r);
 }
-
-long sys_unshare(struct ctx *c, struct regs *r)
-{
-	u64 flags = r->rdi;
-	long err;
-
-	if (flags & CLONE_FS) {
-		err = LIB1(c, __NR_unshare, CLONE_FS);
-		if (err)
-			return err;
-	}
-	if (flags & CLONE_FILES) {
-		err = files_unshare(c);
-		if (err)
-			return err;
-	}
-	if (flags & CLONE_NEWNET) {
-		err = LIB1(c, __NR_unshare, CLONE_NEWNET);
-		if (err)
-			return err;
-		flags &= ~(u64)CLONE_NEWNET;
-		if (!flags)
-			return 0;
-	}
-	return host_call(__NR_unshare, flags, 0, 0, 0, 0, 0);
-}

@@ -243,7 +243,7 @@ static int receive(struct ctx *c, int fd, long flags)
 	p = settle(c, n, fd, cloexec);
 	if (is_err(p))
 		return fd;
-	c->files->epoll[p] = 0;
+	c->files->note[p] = epoll ? 0 : note_of(c, p);
 	set_kind(c, p, epoll ? K_EPOLL : K_LIB);
 	return p;
 }
@@ -280,7 +280,7 @@ long sys_sendmsg(struct ctx *c, struct regs *r)
 {
 	if (kind_of(c, r->rdi) == K_HOST)
 		return send_one(c, r->rdi, r->rsi, r->rdx);
-	return sys_fd1(c, r);
+	return kind_of(c, r->rdi) == K_LIB ? send_to_kernel(c, r) : sys_fd1(c, r);
 }
 
 long sys_recvmsg(struct ctx *c, struct regs *r)

@@ -33,10 +33,16 @@ static bool wanted(int family, int protocol)
 
 long sys_socket(struct ctx *c, struct regs *r)
 {
+	long fd;
+
 	if (!wanted(r->rdi, r->rdx))
 		return pass(c, r);
-	return place(c, lib_raw(c, __NR_socket, r->rdi, r->rsi, r->rdx, 0, 0,
-				0), r->rsi & SOCK_CLOEXEC);
+	fd = place(c, lib_raw(c, __NR_socket, r->rdi, r->rsi, r->rdx, 0, 0, 0),
+		   r->rsi & SOCK_CLOEXEC);
+	if (fd >= 0 && (int)r->rdi == AF_NETLINK &&
+	    (int)r->rdx == NETLINK_ROUTE)
+		c->files->note[fd] = NOTE_ROUTE;
+	return fd;
 }
 
 long sys_accept(struct ctx *c, struct regs *r)

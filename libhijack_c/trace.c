@@ -69,7 +69,8 @@ static const struct name names[] = {
 	N(getrandom, 3, 0), N(memfd_create, 2, 1), N(execveat, 5, 2),
 	N(statx, 5, 2), N(rseq, 4, 0), N(clone3, 2, 0),
 	N(close_range, 3, 0), N(faccessat2, 4, 2), N(sysinfo, 1, 0),
-	N(epoll_pwait2, 6, 0), N(restart_syscall, 0, 0),
+	N(epoll_pwait2, 6, 0), N(restart_syscall, 0, 0), N(mount, 5, 3),
+	N(umount2, 2, 1), N(unshare, 1, 0), N(setns, 2, 0), N(mkdirat, 3, 2),
 };
 
 static const char *const errors[] = {

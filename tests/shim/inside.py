@@ -18,6 +18,8 @@ SECONDS = 30.0
 # A network of its own, as an instance has: nothing but a loopback that is up.
 ALONE = ["unshare", *(() if os.geteuid() == 0 else ("-r",)), "-n", "sh", "-c"]
 ALONE_UP = 'ip link set lo up && exec "$@"'
+# The same with an empty /run, in which it may mount what it likes.
+ALONE_RUN = f"mount -t tmpfs run /run && {ALONE_UP}"
 
 
 class Inside:
@@ -100,11 +102,15 @@ class Inside:
 
 
 def on_host(
-    *line: object, seconds: float = SECONDS
+    *line: object, seconds: float = SECONDS, mounts: bool = False
 ) -> subprocess.CompletedProcess[str]:
-    """Runs a command on the host, in a network namespace of its own."""
+    """Runs a command on the host, in a network namespace of its own.
+
+    ``mounts``: in a mount namespace too, with an empty /run.
+    """
+    first = [ALONE[0], "-m", *ALONE[1:], ALONE_RUN] if mounts else [*ALONE, ALONE_UP]
     return subprocess.run(
-        [*ALONE, ALONE_UP, "sh", *(str(word) for word in line)],
+        [*first, "sh", *(str(word) for word in line)],
         capture_output=True,
         text=True,
         timeout=seconds,

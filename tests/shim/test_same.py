@@ -13,8 +13,10 @@ import pytest
 from inside import Inside, on_host
 
 HERE = Path(__file__).resolve().parent
-FILES = ("calls", "fds", "loading", "processes", "rights", "seccomp", "signals")
-FILES += ("sockets", "waiting")
+FILES = ("calls", "fds", "loading", "namespaces", "processes", "rights")
+FILES += ("seccomp", "signals", "sockets", "waiting")
+MOUNTS = ("namespaces",)
+"""Those that need a mount namespace of their own on the host."""
 
 
 def behaviours() -> list[tuple[str, str]]:
@@ -60,7 +62,9 @@ def expected(compiled: Callable[..., Path]) -> Known:
 
     def get(file: str, name: str, build: str) -> subprocess.CompletedProcess[str]:
         if (file, name, build) not in known:
-            known[file, name, build] = on_host(compiled(file, build), name)
+            program = compiled(file, build)
+            own = file in MOUNTS
+            known[file, name, build] = on_host(program, name, mounts=own)
         return known[file, name, build]
 
     return get

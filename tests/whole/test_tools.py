@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import socketserver
 import subprocess
+import threading
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,14 @@ from person import User, eventually
 from tinytree import ROOT
 
 GATEWAY = {4: "10.0.2.2", 6: "fd00:7e57:10::2"}
+
+
+class Greeter(socketserver.BaseRequestHandler):
+    """Says a word to whoever connects."""
+
+    def handle(self) -> None:
+        """Send it."""
+        self.request.sendall(b"from the host")
 
 
 @pytest.fixture
@@ -142,6 +152,47 @@ def test_ip(box: User) -> None:
     assert re.search(r"^10\.0\.2\.2 dev eth0 lladdr [0-9a-f:]{17} ", said, re.M)
     box.ukl("exec", "box", "ip", "link", "set", "eth0", "mtu", "1400")
     assert "mtu 1400" in box.ukl("exec", "box", "ip", "link", "show", "eth0")
+
+
+def test_a_network_of_namespaces(box: User) -> None:
+    """Made by some processes, used by others: a router, and a host behind it."""
+
+    def ip(*words: str) -> str:
+        return box.ukl("exec", "box", "ip", *words)
+
+    before = {path.name for path in Path("/run").iterdir()}
+    ip("netns", "add", "inner")
+    ip("link", "add", "out", "type", "veth", "peer", "name", "in", "netns", "inner")
+    ip("addr", "add", "192.0.2.1/24", "dev", "out")
+    ip("link", "set", "out", "up")
+    ip("-n", "inner", "addr", "add", "192.0.2.2/24", "dev", "in")
+    ip("-n", "inner", "link", "set", "in", "up")
+    ip("-n", "inner", "route", "add", "default", "via", "192.0.2.1")
+    box.ukl("exec", "box", "sysctl", "-qw", "net.ipv4.ip_forward=1")
+    rules = "table ip n { chain c { type nat hook postrouting priority 100;"
+    rules += " oifname eth0 masquerade; }; }"
+    box.ukl("exec", "box", "nft", rules)
+    assert ip("netns", "list").split() == ["inner", "(id:", "0)"]
+    inner = ("exec", "box", "ip", "netns", "exec", "inner")
+    assert " 0% packet loss" in box.ukl(*inner, "ping", "-c", "2", GATEWAY[4])
+    with socketserver.TCPServer(("127.0.0.1", 0), Greeter) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        port = server.server_address[1]
+        assert box.ukl(*inner, "nc", "-d", GATEWAY[4], str(port)) == "from the host"
+        server.shutdown()
+    # Nobody else has it: not another instance, not the host.
+    assert box.run("ip", "netns", "list") == ""
+    assert {path.name for path in Path("/run").iterdir()} == before
+    process = box.start_ukl(*inner, "sleep", "100")
+    assert eventually(lambda: ip("netns", "pids", "inner") != "")
+    pid = ip("netns", "pids", "inner").strip()
+    assert ip("netns", "identify", pid) == "inner\n"
+    said = box.ukl("exec", "box", "nsenter", "-n", "-t", pid, "ip", "-br", "addr")
+    assert "192.0.2.2/24" in said
+    process.terminate()
+    process.wait()
+    ip("netns", "delete", "inner")
+    assert eventually(lambda: "out" not in ip("-br", "link"))
 
 
 def test_sysctl(box: User) -> None:
