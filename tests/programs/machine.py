@@ -55,9 +55,9 @@ class Machine:
         }
 
     def words(self, *line: object, publish: Sequence[str] = ()) -> list[str]:
-        """The command line that has ``line`` run in the instance, or makes that."""
+        """The command line that runs ``line`` in the instance, or makes that."""
         words = [str(ROOT / "ukl"), "exec", "--via", self.door, "box"]
-        if not self.servers:
+        if all(one.poll() is not None for one in self.servers):
             words = [str(ROOT / "ukl-run"), "--via", self.door, "-n", "box"]
             words += [word for port in publish for word in ("-P", port)]
         return [*words, *(str(word) for word in line)]
@@ -69,7 +69,7 @@ class Machine:
     def serve(
         self, *line: object, publish: Sequence[str] = ()
     ) -> subprocess.Popen[bytes]:
-        """Start a server; the first one makes the instance, with published ports."""
+        """Start a server; one that is alone makes the instance, with its ports."""
         words = self.words(*line, publish=publish)
         with self.log(len(self.servers)).open("wb") as log:
             process = subprocess.Popen(
@@ -120,6 +120,20 @@ class Machine:
         """What a script of bash's in the instance prints; it ends at a failure."""
         return self.run("bash", "-ec", script, *arguments, status=status)
 
+    def on_host(self, *line: object) -> subprocess.CompletedProcess[str]:
+        """What a program does on the host, on a network with nothing but a loopback."""
+        return subprocess.run(
+            [*ALONE, ALONE_UP, "sh", *(str(word) for word in line)],
+            env=self.environment(),
+            cwd=self.directory,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=SECONDS,
+            check=False,
+        )
+
     def listens(self, port: int) -> None:
         """Wait until somebody in the instance listens on ``port``, TCP or UDP."""
         assert self.servers
@@ -127,7 +141,7 @@ class Machine:
         # 125: the instance is not there yet.
         while (done := self.do("bash", "-c", LISTENS, port)).returncode == 125:
             assert time.monotonic() < end, done.stderr + self.said()
-            assert self.servers[0].poll() is None, self.said()
+            assert self.servers[-1].poll() is None, self.said()
             time.sleep(0.05)
         assert done.returncode == 0, f"nobody listens on {port}: {self.said()}"
 
@@ -169,6 +183,7 @@ def here(*line: object, text: str | None = None) -> str:
         stdin=subprocess.DEVNULL if text is None else None,
         capture_output=True,
         text=True,
+        errors="replace",
         timeout=SECONDS,
         check=False,
     )
