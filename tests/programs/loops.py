@@ -7,6 +7,7 @@ import os
 import signal
 import ssl
 import sys
+from typing import cast
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -36,8 +37,7 @@ class Datagrams(asyncio.DatagramProtocol):
         self.heard = heard
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self.transport = transport
+        self.transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         if self.heard is None:
@@ -78,7 +78,7 @@ async def main() -> None:
     there.close()
 
     child = await asyncio.create_subprocess_exec(
-        *("curl", "-sS", "telnet://127.0.0.1:8000"),
+        *("nc", "127.0.0.1", "8000"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )

@@ -44,6 +44,8 @@ class Machine:
     door: str
     """``preload`` or ``loader``."""
     servers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    kept: bool = False
+    """Whether the instance is there without any of them: a daemon keeps it."""
 
     def environment(self) -> dict[str, str]:
         """The environment of all programs; English, without words for us."""
@@ -57,7 +59,7 @@ class Machine:
     def words(self, *line: object, publish: Sequence[str] = ()) -> list[str]:
         """The command line that runs ``line`` in the instance, or makes that."""
         words = [str(ROOT / "ukl"), "exec", "--via", self.door, "box"]
-        if all(one.poll() is not None for one in self.servers):
+        if not self.kept and all(one.poll() is not None for one in self.servers):
             words = [str(ROOT / "ukl-run"), "--via", self.door, "-n", "box"]
             words += [word for port in publish for word in ("-P", port)]
         return [*words, *(str(word) for word in line)]
