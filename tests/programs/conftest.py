@@ -17,17 +17,15 @@ from tinytree import ROOT
 
 
 @pytest.fixture
-def machine(tmp_path: Path, request: pytest.FixtureRequest) -> Generator[Machine, None, None]:
+def machine(request: pytest.FixtureRequest) -> Generator[Machine, None, None]:
     """An instance whose programs come by the door that the test is run with."""
-    door: str = request.param
-    # A Unix socket's path is short, pytest's directories are not.
-    runtime = Path(f"/tmp/ukl-programs-{os.getpid()}-{time.monotonic_ns() % 10**9}")
-    runtime.mkdir(0o700)
-    directory = tmp_path / "box"
-    directory.mkdir()
-    for place in (directory, *directory.parents[:3]):
-        place.chmod(0o755)
-    one = Machine(directory, runtime, door)
+    # A Unix socket's path is short, pytest's directories are not; and a session of
+    # pytest's that begins closes those of all others to other users.
+    base = Path(f"/tmp/ukl-programs-{os.getpid()}-{time.monotonic_ns() % 10**9}")
+    base.mkdir(0o755)
+    one = Machine(base / "box", base / "run", request.param)
+    one.directory.mkdir(0o755)
+    one.runtime.mkdir(0o700)
     try:
         yield one
         one.nothing_is_left()
@@ -42,7 +40,7 @@ def machine(tmp_path: Path, request: pytest.FixtureRequest) -> Generator[Machine
             if process.poll() is None:
                 process.send_signal(signal.SIGKILL)
             process.wait()
-        shutil.rmtree(runtime)
+        shutil.rmtree(base)
 
 
 @pytest.fixture

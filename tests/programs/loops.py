@@ -63,8 +63,8 @@ async def main() -> None:
     trusted = ssl.create_default_context(cafile="cert")
     print("TLS", await ask("localhost", 8443, b"secret" * 50_000, trusted))
 
-    await asyncio.start_unix_server(echo, "socket")
-    _, writer = await asyncio.open_unix_connection("socket")
+    await asyncio.start_unix_server(echo, f"socket{os.getpid()}")
+    _, writer = await asyncio.open_unix_connection(f"socket{os.getpid()}")
     writer.close()
 
     there, _ = await loop.create_datagram_endpoint(Datagrams, ("127.0.0.1", 8053))

@@ -55,8 +55,10 @@ done >&3
 printf 'get key500\\r\\nincr none 1\\r\\nquit\\r\\n' >&3
 cat <&3 | sort | uniq -c
 dd if="$0" bs=1000000 count=1 status=none >part
-{ printf 'set big 0 0 1000000\\r\\n'; cat part; printf '\\r\\nget big\\r\\nquit\\r\\n'; } |
-    nc -N ::1 11211 | tail -c +$((8 + 21 + 1)) | head -c 1000000 | cmp - part
+{
+    printf 'set big 0 0 1000000\\r\\n'; cat part
+    printf '\\r\\nget big\\r\\nquit\\r\\n'
+} | nc -N ::1 11211 | tail -c +$((8 + 21 + 1)) | head -c 1000000 | cmp - part
 printf '\\0\\1\\0\\0\\0\\1\\0\\0get key7\\r\\n' | socat -t 1 - UDP:127.0.0.1:11211 |
     tail -c +9
 """
