@@ -22,7 +22,10 @@ ukl_apt() {
 		ukl_die "something is missing and there is no apt-get; install: $*"
 	printf 'ukl: running %sapt-get install %s\n' \
 		"${ukl_root:+$ukl_root }" "$*" >&2
-	ukl_apt_line="$ukl_root env DEBIAN_FRONTEND=noninteractive apt-get -q \
+	# Servers are installed for instances: none is to start on the machine, by
+	# init scripts (RUNLEVEL) or by systemd.
+	ukl_apt_line="$ukl_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+		SYSTEMD_OFFLINE=1 apt-get -q \
 		-o DPkg::Lock::Timeout=300"
 	$ukl_apt_line install -y --no-install-recommends "$@" \
 		</dev/null >/dev/null 2>&1 && return
