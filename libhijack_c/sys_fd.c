@@ -575,6 +575,31 @@ static int to_host_pid(struct ctx *c, int pid)
 	return pid < 0 ? -a : a;
 }
 
+/* SIOCSPGRP, FIOSETOWN, SIOCGPGRP, FIOGETOWN: the owner, by ioctl. */
+#define FIOSETOWN_	0x8901
+#define SIOCSPGRP_	0x8902
+#define FIOGETOWN_	0x8903
+#define SIOCGPGRP_	0x8904
+
+static long owner_ioctl(struct ctx *c, int fd, u32 cmd, u64 user)
+{
+	bool set = cmd == FIOSETOWN_ || cmd == SIOCSPGRP_;
+	int pid = 0;
+	long err;
+
+	if (set) {
+		if (get_user(&pid, (void *)user, sizeof(pid)))
+			return -EFAULT;
+		pid = to_kernel_pid(c, pid);
+	}
+	err = LIB3(c, __NR_ioctl, fd, cmd, &pid);
+	if (!err && !set) {
+		pid = to_host_pid(c, pid);
+		err = put_user((void *)user, &pid, sizeof(pid));
+	}
+	return err;
+}
+
 static long owner_ex(struct ctx *c, int fd, int cmd, u64 user)
 {
 	struct f_owner_ex o = { 0 };
@@ -655,6 +680,8 @@ long sys_ioctl(struct ctx *c, struct regs *r)
 		if (cmd == FIOCLEX_ || cmd == FIONCLEX_)
 			RAW3(__NR_fcntl, r->rdi, F_SETFD,
 			     cmd == FIOCLEX_ ? FD_CLOEXEC : 0);
+		if (cmd >= FIOSETOWN_ && cmd <= SIOCGPGRP_)
+			return owner_ioctl(c, r->rdi, cmd, r->rdx);
 		if (gives_namespace(cmd))
 			return place(c, pass_lib(c, r), true);
 		return pass_lib(c, r);

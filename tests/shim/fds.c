@@ -118,7 +118,7 @@ TEST(limit_of_open_files)
 TEST(flags)
 {
 	int s = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
-		       0), on = 1;
+		       0), on = 1, n = 0;
 	char c;
 
 	SHOW(fcntl(s, F_GETFD));
@@ -139,6 +139,13 @@ TEST(flags)
 	SHOW(fcntl(s, 4242));
 	SHOW(fcntl(s, F_SETOWN, getpid()));
 	SHOW(fcntl(s, F_GETOWN) == getpid());
+	SHOW(ioctl(s, SIOCGPGRP, &n));
+	SHOW(n == getpid());
+	n = getpid();
+	SHOW(ioctl(s, FIOSETOWN, &n));
+	n = 0;
+	SHOW(ioctl(s, FIOGETOWN, &n));
+	SHOW(n == getpid());
 	SHOW(lseek(s, 0, SEEK_CUR));
 	SHOW(ftruncate(s, 0));
 	SHOW(fsync(s));
