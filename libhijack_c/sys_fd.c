@@ -975,7 +975,8 @@ long sys_sendfile(struct ctx *c, struct regs *r)
 		if (w < n)
 			break;
 	}
-	if (done > 0) {
+	/* Zeroes and random bytes have no place. */
+	if (done > 0 && !S_ISCHR(st.st_mode)) {
 		if (!r->rdx)
 			any_call(c, __NR_lseek, in, (void *)pos, 0, 0);
 		else if (put_user((void *)r->rdx, &pos, 8))

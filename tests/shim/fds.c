@@ -213,6 +213,11 @@ TEST(splice_and_sendfile)
 	off = sizeof(data);
 	SHOW(sendfile(fd[0], f, &off, 10));
 	SHOW(sendfile(fd[0], f, (void *)8, 10));
+	close(f);
+	f = MUST(open("/dev/zero", O_RDONLY));
+	off = 5;
+	SHOW(sendfile(fd[0], f, &off, 10));
+	SHOW((int)off);
 	SHOW(sendfile(fd[0], fd[1], NULL, 10));
 	SHOW(sendfile(f, fd[0], NULL, 10));
 	SHOW(sendfile(fd[0], 99, NULL, 10));
