@@ -32,10 +32,12 @@ bool gives_namespace(u32 cmd)
 static bool has_namespaces(u64 id)
 {
 	char path[64], *end = path + sizeof(path), none;
+	long err;
 
 	str_put(num_put(str_put(path, end, "/proc/"), end, id), end,
 		"/ns/net");
-	return RAW4(__NR_readlinkat, AT_FDCWD, path, &none, 1) != -ENOENT;
+	err = RAW4(__NR_readlinkat, AT_FDCWD, path, &none, 1);
+	return err != -ENOENT && err != -ESRCH;
 }
 
 static int recorded_id(u64 id)

@@ -277,6 +277,7 @@ enum where look_user(struct ctx *c, int dir, u64 user, char *path,
 	u64 n = PAGE - (user & (PAGE - 1));
 
 	w->tree = -1;
+	w->text[0] = 0;
 	if (n >= 2) {
 		if (get_user(head, (void *)user, 2) ||
 		    !(head[0] == '/' ? may_matter(head) :
