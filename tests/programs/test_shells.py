@@ -43,7 +43,7 @@ printf '%s\n' "$(echo $(echo $(echo deep)))"; exit 7
 
 def without_pids(text: str) -> str:
     """What a shell says, without the numbers of processes."""
-    return re.sub(r"\d+ Killed", "PID Killed", text)
+    return re.sub(r" *\d+ Killed", "PID Killed", text)
 
 
 @BOTH
