@@ -132,8 +132,8 @@ class Clients:
         try:
             self._wait([one for one in waiting if one.asked.wait], directory)
         finally:
-            for one in waiting:
-                os.close(one.ready)
+            for each in waiting:
+                os.close(each.ready)
 
     def _wait(self, waiting: list[_Waiting], directory: Path) -> None:
         end = time.monotonic() + self._seconds

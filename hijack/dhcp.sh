@@ -97,8 +97,9 @@ enter() {
                 # A gateway need not be in the address's own network.
                 set -- via "$gateway" onlink
             fi
+            # 16 is DHCP, see rtnetlink(7).
             ip -4 route add "$value" "$@" dev "$interface" src "$ip" \
-                metric "$DHCP_METRIC"
+                metric "$DHCP_METRIC" proto 16
             ;;
         esac
     done

@@ -265,8 +265,8 @@ class Interface(Hyphenated):
         False,
         "Whether a DHCP server gives an address, routes (of metric 100 for the first "
         "such interface, 101 for the next), the MTU, name servers and search domains; "
-        "what the profile says itself wins.  The target starts when the lease is there: "
-        "30 seconds without one (or `$UKL_DHCP_SECONDS`) end the start, unless "
+        "what the profile says itself wins.  The target starts when the lease is "
+        "there; 30 seconds without one (or `$UKL_DHCP_SECONDS`) end the start, unless "
         "`optional` is set.  The client is busybox's udhcpc, which runs in the "
         "instance, renews the lease, and gives it back when the instance ends.",
         "true",
