@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,12 +89,21 @@ class Caller:
         assert (done.returncode, done.stderr) == (0, "")
         return done.stdout
 
-    def start(self, *arguments: object) -> subprocess.Popen[str]:
-        """``ukl-run ARGUMENT...``, which goes on."""
+    def own(self, where: Path) -> None:
+        """Give this caller what the user of the tests has made."""
+        if os.geteuid() == 0 and self.words("ukl")[0] == "setpriv":
+            for path in (where, *where.iterdir()):
+                shutil.chown(path, NOBODY, NOBODY)
+
+    def start(
+        self, *arguments: object, given: Sequence[int] = ()
+    ) -> subprocess.Popen[str]:
+        """``ukl-run ARGUMENT...``, which goes on; it inherits ``given``."""
         process = subprocess.Popen(
             [*self.words("ukl-run"), *(str(word) for word in arguments)],
             env=self.environment,
             cwd="/",
+            pass_fds=given,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -127,9 +138,7 @@ class Caller:
     ) -> Iterator[Server]:
         """A DHCP server in an instance of its own; stopped at the end."""
         made = Server(self.where / name, net, **more)
-        if os.geteuid() == 0 and "setpriv" in self.words("ukl")[0]:
-            shutil.chown(made.where, NOBODY, NOBODY)
-            shutil.chown(made.where / "leases", NOBODY, NOBODY)
+        self.own(made.where)
         path = self.profile(SERVER.format(wire=wire, net=net))
         process = self.start("-n", name, "-p", path, *made.line)
         assert process.stdout is not None
@@ -389,6 +398,16 @@ def test_no_server(caller: Caller) -> None:
     assert (done.returncode, "UKL_DHCP_SECONDS is 'soon'" in done.stderr) == (125, True)
 
 
+def test_interrupted(caller: Caller) -> None:
+    """Control-C while a lease is waited for: nothing stays."""
+    process = caller.start("-p", caller.profile(CLIENT), "true")
+    wait_for(caller.clients, "no client")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=PATIENCE)
+    assert process.returncode == -signal.SIGINT
+    caller.settle()
+
+
 def test_optional(caller: Caller) -> None:
     """The target does not wait, and sees the lease when it comes."""
     profile = caller.profile(CLIENT.replace("true", "true, optional: true"))
@@ -432,6 +451,34 @@ def test_dry_run(caller: Caller) -> None:
     (line,) = (one for one in said.splitlines() if one.startswith("dhcp "))
     assert "busybox udhcpc -i eth0 -f -R" in line
     assert caller.instances == []
+
+
+def test_other_ways(caller: Caller) -> None:
+    """A VLAN on a bridge, whose port is a socket that the launcher inherits."""
+    one, two = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    vlan = "  vlans: {{v5: {{link: {link}, id: 5, {what}}}}}\n"
+    ends = [
+        f"network:\n  ethernets: {{eth0: {{backend: {{fd: {end.fileno()}}}}}}}\n"
+        for end in (one, two)
+    ]
+    bridge = "  bridges: {br0: {interfaces: [eth0]}}\n"
+    served = ends[0] + vlan.format(link="eth0", what="addresses: [10.9.0.1/24]")
+    asks = ends[1] + bridge + vlan.format(link="br0", what="dhcp4: true")
+    server = Server(caller.where / "server", interface="v5")
+    caller.own(server.where)
+    with one, two:
+        given = [one.fileno(), two.fileno()]
+        process = caller.start(
+            *("-n", "server", "-p", caller.profile(served), *server.line), given=given
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("udhcpd: started")
+        process = caller.start(
+            *("-p", caller.profile(asks), "ip", "-j", "addr", "show", "dev", "v5"),
+            given=given,
+        )
+        said, _ = process.communicate(timeout=PATIENCE)
+    assert any(one.startswith("10.9.0.2") for one in addresses(said))
 
 
 IN_A_NAMESPACE = """\
