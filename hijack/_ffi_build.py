@@ -13,10 +13,10 @@ from pathlib import Path
 
 import cffi  # type: ignore[import-untyped]
 
-# Fields that hijack.instance reads; everything else stays opaque.
+# Fields that hijack.instance and hijack.running read; everything else stays opaque.
 STRUCTURES = """
 struct ukl_thread { unsigned int id, state; int tid, ktid; ...; };
-struct ukl_proc { unsigned int state; int pid; ...; };
+struct ukl_proc { unsigned int state, flags; int pid; ...; };
 struct ukl_shared {
     unsigned int dead;
     char last_words[...];

@@ -264,12 +264,19 @@ def find(command: str, environment: Mapping[str, str]) -> str:
             _runnable(path)
             return path
         except CannotRunError as error:
-            refused = refused or (None if Path(path).is_dir() else error)
+            refused = refused or (None if _is_directory(path) else error)
         except NotFoundError:
             continue
     raise refused or NotFoundError(
         f"{command}: command not found", "give its path, or look at PATH"
     )
+
+
+def _is_directory(path: str) -> bool:
+    try:
+        return stat.S_ISDIR(Path(path).stat().st_mode)
+    except OSError:
+        return False
 
 
 def _runnable(path: str) -> None:

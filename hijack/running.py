@@ -22,6 +22,7 @@ _ANSWER_SECONDS = 3.0
 _FOLLOW_SECONDS = 0.2
 _KILL_SECONDS = 3.0
 _HELLO, _STOP = 1, 2  # UKL_CTL_* in <ukl/ukl.h>
+_SERVICE = 1  # UKL_PROC_SERVICE there
 _MOST_FDS = 16
 _CREDENTIALS = struct.Struct("3i")
 
@@ -57,17 +58,26 @@ class Shared:
 
         A process counts once, also if it has joined again after an exec.
         """
+        return list(dict.fromkeys(pid for pid, _ in self._attached()))
+
+    def services(self) -> set[int]:
+        """Those of them that the instance does not live for."""
+        return {pid for pid, is_service in self._attached() if is_service}
+
+    def _attached(self) -> list[tuple[int, bool]]:
         data = self._field("proc")
         size = self._ffi.sizeof("struct ukl_proc")
         state = self._ffi.offsetof("struct ukl_proc", "state")
         pid = self._ffi.offsetof("struct ukl_proc", "pid")
+        flags = self._ffi.offsetof("struct ukl_proc", "flags")
         found = []
         for at in range(0, len(data), size):
             (is_in,) = struct.unpack_from("<I", data, at + state)
             (number,) = struct.unpack_from("<i", data, at + pid)
+            (is_what,) = struct.unpack_from("<I", data, at + flags)
             if is_in in (1, 2) and number > 0:  # UKL_PROC_NEW, UKL_PROC_LIVE
-                found.append(number)
-        return list(dict.fromkeys(found))
+                found.append((number, bool(is_what & _SERVICE)))
+        return found
 
     def log(self, since: int = 0) -> tuple[bytes, int]:
         """The kernel's log from byte ``since`` on, and where it ends now.

@@ -6,6 +6,7 @@
         control, lock              the kernel host's: its socket, held while it lives
         instance.json              what was started, for ``ukl ps``
         etc/                       resolv.conf, hosts, hostname: the target's views
+        dhcp                       the leases of its interfaces
         plan                       the boot plan
         log                        the kernel host's standard error
 
@@ -39,6 +40,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Protocol
 
+    from hijack.plan import Dhcp
+
     class Plan(Protocol):
         """What the launcher asks of a compiled profile; ``hijack.plan`` makes them."""
 
@@ -68,6 +71,8 @@ if TYPE_CHECKING:
         def nftables(self) -> str: ...
         @property
         def nftables_place(self) -> str: ...
+        @property
+        def dhcp(self) -> Sequence[Dhcp]: ...
         def expand(self) -> list[str]: ...
 
 
@@ -86,11 +91,14 @@ SHIM_WORDS = frozenset(
     f"UKL_{word}"
     for word in (
         *("INSTANCE", "TRACE", "REWRITE", "VIA"),
-        *("STATE", "PROGRAM", "IMAGE", "PAD"),
+        *("STATE", "PROGRAM", "IMAGE", "PAD", "SERVICE"),
     )
 )
 """What ``take_words()`` in ``libhijack_c/attach.c`` takes out of an environment."""
-_OURS = ("etc/resolv.conf", "etc/hosts", "etc/hostname", "instance.json", "plan", "log")
+_OURS = (
+    *("etc/resolv.conf", "etc/resolv.conf.new", "etc/hosts", "etc/hostname"),
+    *("instance.json", "plan", "log", "dhcp", "dhcp.new"),
+)
 
 SHIM = "libhijack_c/libukl-hijack.so"
 """The shim, below the meson build directory."""
@@ -115,6 +123,7 @@ class EmptyPlan(Record):
     packages: Mapping[str, str] = _NOTHING
     nftables: str = ""
     nftables_place: str = ""
+    dhcp: tuple[Dhcp, ...] = ()
 
     def expand(self) -> list[str]:
         """The devices; there is nothing to fill in."""

@@ -34,6 +34,15 @@ Everything that was built, and what was found out about programs; by default
 .IR ~/.cache/ukl .
 """
 
+_ENVIRONMENT = """\
+.SH ENVIRONMENT
+.TP
+.B UKL_DHCP_SECONDS
+How long the first lease of
+.B dhcp4
+is waited for, by default 30.
+"""
+
 _STATUS = """\
 .SH EXIT STATUS
 .TP
@@ -130,7 +139,7 @@ def ukl_run() -> str:
         f".SH SYNOPSIS\n.B ukl\\-run\n{_synopsis(command, context)}\n"
         f".SH DESCRIPTION\n{_paragraphs(command.help or '')}\n"
         f".SH OPTIONS\n{_options(command, context)}"
-        f"{_STATUS}{_FILES}{_EXAMPLES}"
+        f"{_STATUS}{_ENVIRONMENT}{_FILES}{_EXAMPLES}"
         ".SH SEE ALSO\n.BR ukl (1),\n.BR ukl\\-profile (5)\n"
     )
 

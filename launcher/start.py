@@ -61,9 +61,16 @@ def start(options: Options, known: Context) -> int:
         runtime.install_command(command[0], plan.packages[command[0]], environment)
     # Before anything is started: most mistakes are spelling mistakes.
     elf.find(command[0], environment)
+    clients = None
+    if plan.dhcp:
+        # Imported here: most profiles have none.
+        from hijack.dhcp import Clients
+
+        clients = Clients(plan, built.shim)
     if options.dry_run:
         verdict = elf.check(command, environment, built.shim, via=options.via)
-        _describe(verdict, built, plan, changes, options)
+        lines = clients.lines() if clients is not None else []
+        _describe(verdict, built, plan, changes, lines, options)
         return 0
     if options.allow_host:
         verdict = elf.check(command, environment, built.shim, via=options.via)
@@ -106,6 +113,8 @@ def start(options: Options, known: Context) -> int:
                 )
 
             runtime.load_nftables(plan, inside())
+            if clients is not None:
+                clients.start(directory.path)
             door = verdict.door_and_why
             runtime.write_record(directory, command, door, options.profiles, given)
             report = None if reporter is None else reporter.start()
@@ -144,6 +153,7 @@ def _describe(
     built: runtime.Built,
     plan: runtime.Plan,
     changes: Mapping[str, str],
+    clients: Sequence[Sequence[str]],
     options: Options,
 ) -> None:
     """Print what would be done, a subject a line."""
@@ -169,6 +179,7 @@ def _describe(
         ("plan", [f"{len(plan.data)} bytes"]),
         ("devices", plan.expand() or ["none"]),
         ("kernel host", [shlex.join(start)]),
+        ("dhcp", [shlex.join(line) for line in clients]),
         ("door", [door]),
         ("environment", [f"{key}={value}" for key, value in environment.items()]),
         (

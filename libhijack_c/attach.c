@@ -127,7 +127,7 @@ static void fill_gap(char **to, char **end)
 static void take_words(char **env, struct words *w)
 {
 	char **to = env, **from, *rest;
-	const char *v, *pad;
+	const char *v, *pad, *service = NULL;
 	u64 n;
 
 	for (from = env; *from; from++) {
@@ -139,6 +139,7 @@ static void take_words(char **env, struct words *w)
 			      sizeof(me.report)) ||
 		    take_text(*from, "UKL_REWRITE", me.rewrite,
 			      sizeof(me.rewrite)) ||
+		    take_word(*from, "UKL_SERVICE", &service) ||
 		    take_text(*from, "UKL_VIA", me.via, sizeof(me.via)) ||
 		    take_word(*from, "UKL_STATE", &w->state) ||
 		    take_word(*from, "UKL_PROGRAM", &w->program) ||
@@ -161,6 +162,7 @@ static void take_words(char **env, struct words *w)
 		}
 		*to++ = *from;
 	}
+	me.service = service;
 	fill_gap(to, from);
 }
 
@@ -241,6 +243,8 @@ static void attach(struct ctx *c)
 	}
 	if (err)
 		why_not(err);
+	if (me.service)
+		c->th->proc->flags |= UKL_PROC_SERVICE;
 	/* The host's limit is the one that counts. */
 	LIB4(c, __NR_prlimit64, 0, 7, limit, 0);
 }

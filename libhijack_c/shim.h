@@ -169,6 +169,7 @@ struct process {
 	u32 watched;			/* WATCH_*: who looks at each call */
 	char rewrite[8];		/* UKL_REWRITE: now, off, or nothing */
 	char via[8];			/* UKL_VIA: loader, or nothing */
+	bool service;			/* UKL_SERVICE: see UKL_PROC_SERVICE */
 	int exe_fd;			/* the program's file, if loaded by us */
 	u32 late;			/* its thread's record, see thread_of() */
 	u8 *ep_shared;			/* see sys_epoll.c */

@@ -91,7 +91,9 @@ def test_every_python_file_says_what_it_is_for() -> None:
             assert ast.get_docstring(ast.parse(path.read_text())), path
 
 
-@pytest.mark.parametrize("script", ["ukl", "ukl-run", "ukl-test", ".ci/run"])
+@pytest.mark.parametrize(
+    "script", ["ukl", "ukl-run", "ukl-test", ".ci/run", "hijack/dhcp.sh"]
+)
 def test_scripts_are_posix_shell(script: str) -> None:
     path = ROOT / script
     assert path.stat().st_mode & 0o111

@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
     from hijack.profile import Profile
 
-__all__ = ["Plan", "Publish", "build", "cached"]
+__all__ = ["Dhcp", "Plan", "Publish", "build", "cached"]
 
 RUNTIME = "{runtime}"
 """In a device's words: the directory of this user's instances."""
 
-FORMAT = 1
+FORMAT = 2
 KEPT = 64
 """Plans kept in the cache; those not used for longest go."""
 
@@ -55,6 +55,21 @@ class Publish(Record):
         """``tcp:127.0.0.1:8080:80``, IPv6 in brackets: a word of ukl-host's."""
         address = f"[{self.address}]" if ":" in self.address else self.address
         return f"{self.protocol}:{address}:{self.host_port}:{self.port}"
+
+
+class Dhcp(Record):
+    """An interface that gets its address from a DHCP server."""
+
+    interface: str
+    place: str
+    """Where it was asked for."""
+    wait: bool
+    """Whether the target waits for the first lease."""
+    take: str
+    """What is taken of a lease beside address and routes: words of ``mtu``,
+    ``nameserver`` and ``search``, which the profile does not say itself."""
+    static: str
+    """The IPv4 addresses that it has anyway."""
 
 
 class Plan(Record):
@@ -92,6 +107,8 @@ class Plan(Record):
     """Where it was written."""
     mounts: list[str]
     """The directories that belong to the instance."""
+    dhcp: list[Dhcp]
+    """The interfaces that :mod:`hijack.dhcp` gets leases for."""
 
     def expand(self) -> list[str]:
         """The devices with the runtime directory filled in, and made.
@@ -196,6 +213,7 @@ def _read(place: Path) -> Plan | None:
                 return None
         fields: dict[str, Any] = stored["plan"]
         fields["publish"] = [Publish(**one) for one in fields["publish"]]
+        fields["dhcp"] = [Dhcp(**one) for one in fields["dhcp"]]
         fields["ulimits"] = {
             name: (soft, hard) for name, (soft, hard) in fields["ulimits"].items()
         }
@@ -209,6 +227,7 @@ def _read(place: Path) -> Plan | None:
 def _write(place: Path, plan: Plan, files: dict[str, bytes]) -> None:
     fields = plan.as_dict()
     fields["publish"] = [one.as_dict() for one in plan.publish]
+    fields["dhcp"] = [one.as_dict() for one in plan.dhcp]
     data: bytes = fields.pop("data")
     stored = {
         "files": {name: _sha256(content) for name, content in files.items()},

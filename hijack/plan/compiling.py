@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from hijack.plan import RUNTIME, Plan, Publish
+from hijack.plan import RUNTIME, Dhcp, Plan, Publish
 from hijack.plan import format as fmt
 from hijack.plan import messages as nl
 from hijack.plan.format import Record, strings
@@ -71,6 +71,10 @@ class _Builder:
             return interface.addresses
         return [InterfaceAddress(address=text) for text in USER_ADDRESSES]
 
+    def is_leased(self, interface: Interface, one: InterfaceAddress) -> bool:
+        """Whether an address is the user backend's own, and its DHCP server's."""
+        return interface.dhcp4 and not interface.addresses and ":" not in one.address
+
     def backend(self, interface: Interface) -> str:
         """The backend of an ethernet; empty for other interfaces."""
         return interface.backend.kind if isinstance(interface, Ethernet) else ""
@@ -110,6 +114,8 @@ class _Builder:
             self.netlink(nl.link_up(name), path, "bringing it up")
         for path, name, interface in listed:
             for index, one in enumerate(self.addresses(interface)):
+                if self.is_leased(interface, one):
+                    continue
                 self.netlink(
                     nl.address_add(name, one.address, one.label),
                     (*path, "addresses", index),
@@ -255,6 +261,9 @@ class _Builder:
             for route in interface.routes
             if route.to in ("default", "0.0.0.0/0", "::/0") and route.table == 254
         }
+        if interface.dhcp4:
+            # The server names the gateway.
+            given.add(4)
         for gateway in self.user_network(interface, GATEWAY):
             family = 6 if ":" in gateway else 4
             if family not in given:
@@ -327,6 +336,7 @@ class _Builder:
             nftables=nftables,
             nftables_place=str(self.profile.place(("nftables",))) if nftables else "",
             mounts=[mount.target for mount in model.mounts],
+            dhcp=self.dhcp(listed),
         )
 
     def device(self, name: str, ethernet: Ethernet, publish: list[Publish]) -> str:
@@ -358,6 +368,34 @@ class _Builder:
             words += [f"publish={one.word()}" for one in publish]
         return ",".join(words)
 
+    def dhcp(self, listed: list[tuple[Path, str, Interface]]) -> list[Dhcp]:
+        """The interfaces that get a lease."""
+        own = [one.nameservers for _, _, one in listed if one.nameservers is not None]
+        result = []
+        for path, name, interface in listed:
+            if not interface.dhcp4:
+                continue
+            asked = True
+            if isinstance(interface, Ethernet) and interface.backend.user is not None:
+                asked = interface.backend.user.dns
+            take = {
+                "mtu": interface.mtu is None,
+                "nameserver": asked and not any(one.addresses for one in own),
+                "search": asked and not any(one.search for one in own),
+            }
+            below: Path = (*path, "dhcp4")
+            static = [one.address.partition("/")[0] for one in interface.addresses]
+            result.append(
+                Dhcp(
+                    interface=name,
+                    place=f"{self.profile.place(below)}: {dotted(below)}",
+                    wait=not interface.optional,
+                    take=" ".join(word for word, is_so in take.items() if is_so),
+                    static=" ".join(one for one in static if ":" not in one),
+                )
+            )
+        return result
+
     def hosts(self, gateways: list[str]) -> str:
         lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback"]
         if self.model.hostname is not None:
@@ -383,6 +421,8 @@ class _Builder:
                     isinstance(interface, Ethernet)
                     and interface.backend.user is not None
                     and interface.backend.user.dns
+                    # The lease has the name server then.
+                    and not interface.dhcp4
                 ):
                     servers += self.user_network(interface, NAME_SERVER)
         lines = [f"nameserver {server}" for server in dict.fromkeys(servers)]

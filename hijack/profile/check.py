@@ -9,6 +9,7 @@ from typing import Any
 from hijack.profile.problems import Path, quoted, suggestion
 from hijack.profile.schema import (
     IMAGES,
+    Dummy,
     Ethernet,
     Interface,
     Mount,
@@ -21,6 +22,8 @@ from hijack.profile.schema import (
 
 MAX_DEVICES = 8
 """UKL_MAX_DEVS in <ukl/abi.h>."""
+
+ETHERNET_TUNNELS = ("vxlan", "gretap", "ip6gretap")
 
 SECTIONS = {
     "ethernets": "ethernets",
@@ -209,7 +212,20 @@ def _user(path: Path, ethernet: Ethernet) -> Found:
         seen.add(network.version)
 
 
+def _why_no_dhcp(interface: Interface) -> str:
+    """Why no DHCP server can be asked over an interface; empty if it can."""
+    if isinstance(interface, Ethernet) and interface.backend.kind == "none":
+        return "backend: none leads nowhere"
+    if isinstance(interface, Dummy):
+        return "a dummy interface leads nowhere"
+    if isinstance(interface, Tunnel) and interface.mode not in ETHERNET_TUNNELS:
+        return f"{interface.mode} carries no Ethernet"
+    return ""
+
+
 def _interface(path: Path, interface: Interface) -> Found:
+    if interface.dhcp4 and (why := _why_no_dhcp(interface)):
+        yield (*path, "dhcp4"), f"there is no DHCP server to be asked: {why}"
     seen: set[str] = set()
     for index, address in enumerate(interface.addresses):
         below: Path = (*path, "addresses", index)

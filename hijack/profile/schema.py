@@ -218,11 +218,11 @@ def read_qdisc(value: object) -> tc.Qdisc:
 
 
 def read_no(value: object) -> bool:
-    """dhcp4 and dhcp6: there is no client."""
+    """dhcp6: there is no client."""
     if words.truth(value):
         raise wrong(
-            "there is no DHCP client in an instance (write addresses: and routes:, "
-            "or use backend: user, which needs none)"
+            "Debian's busybox has no DHCPv6 client (accept-ra: true takes addresses "
+            "that a router advertises, addresses: gives fixed ones)"
         )
     return False
 
@@ -261,8 +261,19 @@ class Interface(Hyphenated):
     macaddress: Annotated[str, Read(words.mac)] | None = setting(
         None, "The Ethernet address; by default a random one.", "52:54:00:12:34:56"
     )
-    dhcp4: No = setting(False, "Only `false`: an instance has no DHCP client.", "false")
-    dhcp6: No = setting(False, "Only `false`: an instance has no DHCP client.", "false")
+    dhcp4: Truth = setting(
+        False,
+        "Whether a DHCP server gives an address, routes (of metric 100 for the first "
+        "such interface, 101 for the next), the MTU, name servers and search domains; "
+        "what the profile says itself wins.  The target starts when the lease is "
+        "there; 30 seconds without one (or `$UKL_DHCP_SECONDS`) end the start, unless "
+        "`optional` is set.  The client is busybox's udhcpc, which runs in the "
+        "instance, renews the lease, and gives it back when the instance ends.",
+        "true",
+    )
+    dhcp6: No = setting(
+        False, "Only `false`: Debian's busybox has no DHCPv6 client.", "false"
+    )
     accept_ra: Truth | None = setting(
         None,
         "Whether routers' advertisements are followed (IPv6 autoconfiguration), even "
@@ -271,7 +282,7 @@ class Interface(Hyphenated):
     )
     optional: Truth = setting(
         False,
-        "Taken from netplan's files; nothing waits for an interface here.",
+        "Whether the target starts without waiting for the lease of `dhcp4`.",
         "true",
     )
     qdisc: (

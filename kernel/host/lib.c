@@ -575,6 +575,7 @@ int ukl_fork_prepare(struct ukl_thread *th, unsigned long flags,
 	proc->hostcall = th->proc->hostcall;
 	proc->parent_pid = th->proc->pid;
 	proc->parent = th->proc;
+	proc->flags = th->proc->flags & UKL_PROC_SERVICE;
 	new = me.image->thread_alloc(proc);
 	if (!new) {
 		proc->state = UKL_PROC_FREE;

@@ -48,6 +48,7 @@
 #define JOIN_SECONDS	30	/* how long a new instance waits for someone */
 #define ORPHAN_MS	100	/* from fork() to the child's first word */
 #define STOP_SECONDS	2	/* from SIGTERM to SIGKILL */
+#define SERVICE_SECONDS	1	/* the same for services */
 #define LINGER_SECONDS	60	/* for what was sent and has not arrived */
 #define LENT_MS		500	/* between looks at the files under way */
 
@@ -75,6 +76,8 @@ static struct {
 	int was_for;			/* … and has died */
 	int stopping;
 	unsigned long kill_at;		/* ns, when stopping */
+	int services;			/* how many run; see is_service() */
+	unsigned long dismissed;	/* ns, when they are killed; 0: no */
 	int lingering;			/* LINGER_*: all are gone */
 	unsigned long linger_until;	/* ns */
 	char control[108];
@@ -329,24 +332,44 @@ static int has_died(int i)
 	return watched[i].pidfd && poll(&pfd, 1, 0) == 1;
 }
 
-static void kill_all(int sig)
+/*
+ * A process that serves the instance (its DHCP client), which does not live
+ * for it: it is ended after the last of the others.
+ */
+static int is_service(const struct ukl_proc *proc)
 {
+	return proc->flags & UKL_PROC_SERVICE;
+}
+
+/* Those that are services, or those that are not. */
+static void kill_those(int sig, int services)
+{
+	struct ukl_proc *proc;
 	int i;
 
-	/* Not those that have left, and whose watch is about to end. */
-	for (i = 0; i < UKL_MAX_PROCS; i++)
-		if (watched[i].pidfd &&
-		    host.shared->proc[i].pid == watched[i].pid)
+	for (i = 0; i < UKL_MAX_PROCS; i++) {
+		proc = &host.shared->proc[i];
+		/* Not who has left, and whose watch is about to end. */
+		if (watched[i].pidfd && proc->pid == watched[i].pid &&
+		    is_service(proc) == services)
 			syscall(SYS_pidfd_send_signal, watched[i].pidfd, sig,
 				NULL, 0);
+	}
+}
+
+static void kill_all(int sig)
+{
+	kill_those(sig, 0);
+	kill_those(sig, UKL_PROC_SERVICE);
 }
 
 /* What the launcher keeps beside the control socket (hijack/runtime.py). */
 static void remove_launchers_files(void)
 {
 	static const char * const names[] = {
-		"etc/resolv.conf", "etc/hosts", "etc/hostname", "etc",
-		"instance.json", "plan", "log",
+		"etc/resolv.conf", "etc/resolv.conf.new", "etc/hosts",
+		"etc/hostname", "etc",
+		"instance.json", "plan", "log", "dhcp", "dhcp.new",
 	};
 	char path[256];
 	unsigned int i;
@@ -541,7 +564,7 @@ static void watch(int i)
 		say("warning: cannot watch process %d: %s", pid,
 		    strerror(errno));
 	/* It came too late to be asked with the others. */
-	if (host.stopping)
+	if (host.stopping && !is_service(proc))
 		syscall(SYS_pidfd_send_signal, fd, SIGTERM, NULL, 0);
 }
 
@@ -556,11 +579,14 @@ static int orphan(const struct ukl_proc *proc)
 		 parent->state != UKL_PROC_NEW));
 }
 
-/* New processes, and those that left without dying.  Returns how many are. */
+/*
+ * New processes, and those that left without dying.  Returns how many are,
+ * services not counted.
+ */
 static int scan(void)
 {
 	struct ukl_proc *proc;
-	int i, n = 0;
+	int i, n = 0, services = 0;
 
 	for_each_proc(i) {
 		proc = &host.shared->proc[i];
@@ -569,9 +595,14 @@ static int scan(void)
 		if (proc->state == UKL_PROC_NEW && proc->pid)
 			watch(i);
 		/* A child may have been prepared and not be there yet. */
-		if (watched[i].pidfd || proc->state == UKL_PROC_NEW)
+		if (!watched[i].pidfd && proc->state != UKL_PROC_NEW)
+			continue;
+		if (is_service(proc))
+			services++;
+		else
 			n++;
 	}
+	host.services = services;
 	return n;
 }
 
@@ -944,7 +975,10 @@ static void stop(void)
 {
 	/* Who has just detached is not one of ours to end. */
 	scan();
-	kill_all(host.stopping ? SIGKILL : SIGTERM);
+	if (host.stopping)
+		kill_all(SIGKILL);
+	else
+		kill_those(SIGTERM, 0);
 	if (!host.stopping)
 		host.kill_at = now_ns(CLOCK_MONOTONIC) +
 			       STOP_SECONDS * 1000000000UL;
@@ -1008,6 +1042,24 @@ static int has_lingered(int seconds)
 	       now > host.linger_until + 1000000000UL;
 }
 
+/*
+ * All but the services have gone.  They are asked to end, so that a lease is
+ * given back, and the instance ends when they have.
+ */
+static void dismiss(void)
+{
+	if (!host.services)
+		end(0);
+	/* It is too late for others to join. */
+	host.stopping = 1;
+	if (!host.dismissed) {
+		kill_those(SIGTERM, UKL_PROC_SERVICE);
+		host.dismissed = now_ns(CLOCK_MONOTONIC) +
+				 SERVICE_SECONDS * 1000000000UL;
+		host.kill_at = host.dismissed;
+	}
+}
+
 /* Looks after the files under way, if there are any.  ms to the next look. */
 static int look_for_lost(void)
 {
@@ -1037,14 +1089,15 @@ static void __attribute__((noreturn)) watch_instance(void)
 					 __ATOMIC_SEQ_CST);
 		if (host.stopping) {
 			if (!live && has_lingered(STOP_SECONDS))
-				end(0);
-			wait = STOP_SECONDS * 1000;
+				dismiss();
+			wait = (host.dismissed ? SERVICE_SECONDS :
+				STOP_SECONDS) * 1000;
 		} else if (live || host.keep || host.for_fd) {
 			wait = -1;
 		} else if (host.shared->joined > 1 || host.was_for) {
 			/* Someone beside the worker has been here. */
 			if (has_lingered(LINGER_SECONDS))
-				end(0);
+				dismiss();
 			wait = 1000;
 		} else {
 			wait = (long)(give_up - now_ns(CLOCK_MONOTONIC)) /
@@ -1059,7 +1112,10 @@ static void __attribute__((noreturn)) watch_instance(void)
 			wait = lost;
 		n = epoll_wait(host.epoll_fd, ev, 16, wait);
 		if (host.stopping && now_ns(CLOCK_MONOTONIC) > host.kill_at)
-			kill_all(SIGKILL);
+			kill_those(SIGKILL, 0);
+		if (host.dismissed &&
+		    now_ns(CLOCK_MONOTONIC) > host.dismissed)
+			kill_those(SIGKILL, UKL_PROC_SERVICE);
 		for (i = 0; i < n; i++)
 			on_event(ev[i].data.u64);
 	}

@@ -26,7 +26,7 @@
  *	name servers	10.0.2.3, fd00::3 (queries go to the first server of
  *			that family in the host's /etc/resolv.conf)
  * In others the same numbers are added to the network's.  The router
- * advertises itself too, for accept-ra.  There is no DHCP.
+ * advertises itself too, for accept-ra, and DHCP gives the IPv4 address.
  *
  * Frames cross a pair of SOCK_SEQPACKET sockets with a virtio_net_hdr before
  * each, the instance's end is a TAP to the library kernel.  So one frame
@@ -757,7 +757,6 @@ static void start_slirp(struct user *u, const char *text)
 		.if_mtu = USER_MTU,
 		.if_mru = USER_MTU,
 		.disable_host_loopback = !u->host,
-		.disable_dhcp = true,
 	};
 
 	u->slirp = slirp_new(&config, &callbacks, u);

@@ -345,6 +345,27 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="sets ids and capabili
 
 
 @needs_root
+def test_a_directory_of_path_that_may_not_be_looked_into(tmp_path: Path) -> None:
+    """The search goes on behind it, as a shell's does."""
+    closed = tmp_path / "closed"
+    closed.mkdir(0o700)
+    code = (
+        "import os, sys; sys.path.insert(0, sys.argv[1]); from hijack import elf;"
+        f"os.setgroups([]); os.setresgid({DROP}, {DROP}, {DROP});"
+        f"os.setresuid({DROP}, {DROP}, {DROP});"
+        "print(elf.find('true', {'PATH': sys.argv[2] + ':/bin'}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, ROOT, closed],
+        capture_output=True,
+        text=True,
+        env={"PATH": "/bin", "PYTHONPATH": str(ROOT), "HOME": "/"},
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("/bin/true\n", "")
+
+
+@needs_root
 def test_set_id_programs(public: Path, standin: Path, memory: elf.Memory) -> None:
     path = compiled(public)
     shim = shutil.copy(standin, public / "shim.so")

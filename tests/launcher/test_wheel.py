@@ -125,6 +125,13 @@ def test_it_does_the_main_job(installed: Path, runtime: Path, page: str) -> None
     assert "eth0" in kernel.stdout
 
 
+def test_dhcp(installed: Path, runtime: Path) -> None:
+    """The script of the DHCP client comes along, and can be executed."""
+    line = ("-s", "network.ethernets.eth0.dhcp4=true", "cat", "/etc/resolv.conf")
+    done = run(installed, runtime, "ukl-run", *line)
+    assert (done.returncode, done.stdout) == (0, "nameserver 10.0.2.3\n"), done.stderr
+
+
 def test_the_environment_is_the_targets(installed: Path, runtime: Path) -> None:
     """What is meant for the target's Python does not get in the way of ours."""
     nonsense = installed.parent / "nonsense"

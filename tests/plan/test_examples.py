@@ -27,6 +27,7 @@ def test_they_are_there() -> None:
     assert {
         "bbr.yaml",
         "curl.yaml",
+        "dhcp.yaml",
         "netem.yaml",
         "nginx.yaml",
         "tap.yaml",
@@ -49,6 +50,9 @@ def test_it_is_right(path: Path) -> None:
 def test_its_plan_is_taken(path: Path, look: Any) -> None:
     """Everything but the way out: the library kernel takes the whole plan."""
     overrides = ["network.ethernets.eth0.backend=none", "ports=[]"]
+    if path.stem == "dhcp":
+        # Its server is in tests/launcher/test_dhcp_whole.py.
+        overrides.append("network.ethernets.eth0.dhcp4=false")
     if path.stem == "curl":
         overrides.append("extra_hosts.'host.internal'=10.0.2.2")
     view = look(path, *overrides)

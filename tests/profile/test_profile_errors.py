@@ -261,12 +261,32 @@ BAD: list[tuple[str, list[str]]] = [
         [("1:57: network.ethernets.eth0.addresses[0]: a label begins with eth0")],
     ),
     (
-        "network: {ethernets: {eth0: {dhcp4: true}}}",
+        "network: {ethernets: {eth0: {backend: none, dhcp4: true}}}",
         [
             (
-                "1:37: network.ethernets.eth0.dhcp4: there is no DHCP client "
-                "in an instance (write addresses: and routes:, or use backend: "
-                "user, which needs none)"
+                "1:52: network.ethernets.eth0.dhcp4: there is no DHCP server to be "
+                "asked: backend: none leads nowhere"
+            )
+        ],
+    ),
+    (
+        "network: {dummy-devices: {d0: {dhcp4: true}}}",
+        [
+            (
+                "1:39: network.dummy-devices.d0.dhcp4: there is no DHCP server to be "
+                "asked: a dummy interface leads nowhere"
+            )
+        ],
+    ),
+    (
+        (
+            "network: {tunnels: {t: {mode: ipip, local: 10.0.0.1, remote: 10.0.0.2, "
+            "dhcp4: yes}}}"
+        ),
+        [
+            (
+                "1:79: network.tunnels.t.dhcp4: there is no DHCP server to be asked: "
+                "ipip carries no Ethernet"
             )
         ],
     ),
@@ -274,9 +294,9 @@ BAD: list[tuple[str, list[str]]] = [
         "network: {ethernets: {eth0: {dhcp6: yes}}}",
         [
             (
-                "1:37: network.ethernets.eth0.dhcp6: there is no DHCP client "
-                "in an instance (write addresses: and routes:, or use backend: "
-                "user, which needs none)"
+                "1:37: network.ethernets.eth0.dhcp6: Debian's busybox has no "
+                "DHCPv6 client (accept-ra: true takes addresses that a router "
+                "advertises, addresses: gives fixed ones)"
             )
         ],
     ),

@@ -47,6 +47,10 @@ struct ukl_carrier {
 	unsigned long ticket;
 };
 
+/* struct ukl_proc.flags */
+#define UKL_PROC_SERVICE	1	/* of the instance, which does not live for
+					 * it; so are the processes it forks */
+
 /** The name for @ticket in the instance of @files. */
 int ukl_carrier(const struct ukl_files *files, unsigned long ticket,
 		struct ukl_carrier *name);
