@@ -38,6 +38,7 @@ SERVER = """\
 network:
   ethernets:
     eth0: {{backend: {{wire: {wire}}}, addresses: [{net}.1/24]}}
+packages: {{busybox: busybox}}
 """
 CLIENT = "network: {ethernets: {eth0: {backend: {wire: lan}, dhcp4: true}}}\n"
 LOOK = "ip -j addr show dev eth0; ip route; cat /etc/resolv.conf"
