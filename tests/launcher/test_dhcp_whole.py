@@ -585,6 +585,21 @@ def test_a_client_that_dies(caller: Caller) -> None:
     caller.settle()
 
 
+def test_a_client_that_does_not_end(caller: Caller) -> None:
+    """It is killed two seconds after the target's end, and leaves no instance."""
+    text = (
+        "case $1 in --list) echo udhcpc ;; *) trap '' TERM; echo leased >&9; "
+        "while :; do sleep 0.1; done ;; esac"
+    )
+    path = a_busybox(caller.where / "bin", text, "/usr/bin:/bin")
+    done = caller.do("ukl-run", "-p", caller.profile(CLIENT), "true", PATH=path)
+    assert (done.returncode, done.stderr) == (0, "")
+    begun = time.monotonic()
+    assert caller.clients() != []
+    caller.settle()
+    assert 1 < time.monotonic() - begun < 8
+
+
 def test_nobody_is_nobody(site: Site) -> None:
     """The rootless half of these tests has no rights."""
     line = as_nobody(["sh", "-c", "id -u; grep CapEff /proc/self/status"])
