@@ -32,8 +32,8 @@ FIRST_METRIC = 100
 """Of the routes of the first interface; netplan's too."""
 
 _SCRIPT = Path(__file__).with_name("dhcp.sh")
-# A discover a second, five of them; then five seconds of silence.
-_PATIENCE = ("-T", "1", "-t", "5", "-A", "5")
+# A discover a second, five of them; then ten seconds of silence.
+_PATIENCE = ("-T", "1", "-t", "5", "-A", "10")
 _OPTIONS = ("staticroutes", "mtu", "search")
 _READY = 9
 """The descriptor on which the script says that there is a lease; udhcpc has some

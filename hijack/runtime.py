@@ -86,7 +86,6 @@ _CANCEL_SECONDS = 10.0
 _LONGEST_NAME = 40
 _LONGEST_PATH = 107  # a Unix socket's address, without its final 0
 _LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
-# Also in kernel/host/main.c, which removes these when the instance ends.
 SHIM_WORDS = frozenset(
     f"UKL_{word}"
     for word in (
@@ -95,6 +94,7 @@ SHIM_WORDS = frozenset(
     )
 )
 """What ``take_words()`` in ``libhijack_c/attach.c`` takes out of an environment."""
+# Also in kernel/host/main.c, which removes these when the instance ends.
 _OURS = (
     *("etc/resolv.conf", "etc/resolv.conf.new", "etc/hosts", "etc/hostname"),
     *("instance.json", "plan", "log", "dhcp", "dhcp.new"),

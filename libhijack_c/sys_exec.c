@@ -317,6 +317,7 @@ static bool is_own_word(const char *entry)
 		"UKL_INSTANCE", "UKL_STATE", "UKL_REWRITE", "UKL_TRACE",
 		"UKL_REPORT",
 		"UKL_VIA", "UKL_PROGRAM", "UKL_IMAGE", "UKL_PAD",
+		"UKL_SERVICE",
 	};
 	u32 i;
 

@@ -48,7 +48,7 @@
 #define JOIN_SECONDS	30	/* how long a new instance waits for someone */
 #define ORPHAN_MS	100	/* from fork() to the child's first word */
 #define STOP_SECONDS	2	/* from SIGTERM to SIGKILL */
-#define SERVICE_SECONDS	1	/* the same for services */
+#define SERVICE_SECONDS	2	/* the same for services, after the others */
 #define LINGER_SECONDS	60	/* for what was sent and has not arrived */
 #define LENT_MS		500	/* between looks at the files under way */
 
@@ -975,13 +975,14 @@ static void stop(void)
 {
 	/* Who has just detached is not one of ours to end. */
 	scan();
-	if (host.stopping)
+	if (host.dismissed)
+		return;		/* it is ending by itself */
+	if (host.stopping) {
 		kill_all(SIGKILL);
-	else
-		kill_those(SIGTERM, 0);
-	if (!host.stopping)
-		host.kill_at = now_ns(CLOCK_MONOTONIC) +
-			       STOP_SECONDS * 1000000000UL;
+		return;
+	}
+	kill_those(SIGTERM, 0);
+	host.kill_at = now_ns(CLOCK_MONOTONIC) + STOP_SECONDS * 1000000000UL;
 	host.stopping = 1;
 }
 
@@ -1113,9 +1114,12 @@ static void __attribute__((noreturn)) watch_instance(void)
 		n = epoll_wait(host.epoll_fd, ev, 16, wait);
 		if (host.stopping && now_ns(CLOCK_MONOTONIC) > host.kill_at)
 			kill_those(SIGKILL, 0);
+		/* Wherever they are: there is nothing to be kept whole. */
 		if (host.dismissed &&
-		    now_ns(CLOCK_MONOTONIC) > host.dismissed)
+		    now_ns(CLOCK_MONOTONIC) > host.dismissed) {
 			kill_those(SIGKILL, UKL_PROC_SERVICE);
+			end(0);
+		}
 		for (i = 0; i < n; i++)
 			on_event(ev[i].data.u64);
 	}
@@ -1124,7 +1128,7 @@ static void __attribute__((noreturn)) watch_instance(void)
 /* Waits for the kernel host; a request to end is passed on, then enforced. */
 static int wait_for_host(pid_t child, const sigset_t *set)
 {
-	struct timespec patience = { 2 * STOP_SECONDS, 0 };
+	struct timespec patience = { 2 * STOP_SECONDS + SERVICE_SECONDS, 0 };
 	int asked = 0, status, sig;
 	siginfo_t info;
 

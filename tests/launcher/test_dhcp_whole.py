@@ -38,6 +38,7 @@ SERVER = """\
 network:
   ethernets:
     eth0: {{backend: {{wire: {wire}}}, addresses: [{net}.1/24]}}
+packages: {{busybox: busybox}}
 """
 CLIENT = "network: {ethernets: {eth0: {backend: {wire: lan}, dhcp4: true}}}\n"
 LOOK = "ip -j addr show dev eth0; ip route; cat /etc/resolv.conf"
@@ -582,6 +583,21 @@ def test_a_client_that_dies(caller: Caller) -> None:
     assert done.stderr.startswith("it is broken\nukl: ")
     assert "dhcp4: the DHCP client has ended" in done.stderr
     caller.settle()
+
+
+def test_a_client_that_does_not_end(caller: Caller) -> None:
+    """It is killed two seconds after the target's end, and leaves no instance."""
+    text = (
+        "case $1 in --list) echo udhcpc ;; *) trap '' TERM; echo leased >&9; "
+        "while :; do sleep 0.1; done ;; esac"
+    )
+    path = a_busybox(caller.where / "bin", text, "/usr/bin:/bin")
+    done = caller.do("ukl-run", "-p", caller.profile(CLIENT), "true", PATH=path)
+    assert (done.returncode, done.stderr) == (0, "")
+    begun = time.monotonic()
+    assert caller.clients() != []
+    caller.settle()
+    assert 1 < time.monotonic() - begun < 8
 
 
 def test_nobody_is_nobody(site: Site) -> None:
