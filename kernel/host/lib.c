@@ -469,6 +469,7 @@ int ukl_attach(const struct ukl_files *files, struct ukl_thread **out)
 	struct ukl_proc *proc;
 	struct ukl_thread *th;
 	long err = ukl_map(files->memory, files->image, NULL);
+	int pid;
 
 	if (err)
 		return err;
@@ -479,10 +480,13 @@ int ukl_attach(const struct ukl_files *files, struct ukl_thread **out)
 	if (err)
 		goto undo;
 	err = -EAGAIN;
+	/* From here to where the record has the pid it is nobody's: no call of
+	 * the host's, in which those who are killed die. */
+	pid = host(SYS_getpid, 0, 0, 0, 0, 0, 0);
 	proc = ukl_proc_new(files);
 	if (!proc)
 		goto undo;
-	proc->pid = host(SYS_getpid, 0, 0, 0, 0, 0, 0);
+	proc->pid = pid;
 	th = me.image->thread_alloc(proc);
 	if (!th) {
 		proc->pid = 0;

@@ -359,8 +359,18 @@ static void kill_those(int sig, int services)
 
 static void kill_all(int sig)
 {
+	const struct ukl_proc *proc;
+	int i;
+
 	kill_those(sig, 0);
 	kill_those(sig, UKL_PROC_SERVICE);
+	/* Those that came a moment ago are not watched yet. */
+	for_each_proc(i) {
+		proc = &host.shared->proc[i];
+		if (!watched[i].pidfd && proc->state == UKL_PROC_NEW &&
+		    proc->pid)
+			kill(proc->pid, sig);
+	}
 }
 
 /* What the launcher keeps beside the control socket (hijack/runtime.py). */
@@ -497,6 +507,18 @@ static void drop_lost(void)
 				    UKL_TAKE_NONE, 0, 0, 0);
 }
 
+/* The tasks of a dead process end; its record is free with its last thread's. */
+static void reap(struct ukl_proc *proc)
+{
+	ukl_syscall(host.worker, UKL_SYS_REAP, (long)proc, 0, 0, 0, 0, 0);
+	if (proc->state != UKL_PROC_GONE)
+		return;
+	/* It was killed before it had a thread's. */
+	proc->pid = 0;
+	__atomic_fetch_add(&proc->life, 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&proc->state, UKL_PROC_FREE, __ATOMIC_SEQ_CST);
+}
+
 static void *worker_thread(void *unused)
 {
 	int job;
@@ -512,9 +534,7 @@ static void *worker_thread(void *unused)
 		else if (job >= JOB_WIRE(0))
 			update_wire(job - JOB_WIRE(0));
 		else
-			ukl_syscall(host.worker, UKL_SYS_REAP,
-				    (long)&host.shared->proc[job], 0, 0, 0, 0,
-				    0);
+			reap(&host.shared->proc[job]);
 	}
 	return NULL;
 }
