@@ -562,24 +562,36 @@ static void proc_died(int i)
 	give_job(JOB_REAP(i));
 }
 
+/*
+ * A process that has a pid.  It may leave at any moment, and its record be
+ * free, or another's: that one is seen by the next scan().
+ */
 static void watch(int i)
 {
 	struct ukl_proc *proc = &host.shared->proc[i];
 	struct epoll_event ev = { .events = EPOLLIN, .data.u64 = i };
+	unsigned int state = UKL_PROC_NEW;
 	int pid = proc->pid;
-	int fd = syscall(SYS_pidfd_open, pid, 0);
+	int fd = syscall(SYS_pidfd_open, pid, 0), err = errno;
 
+	if (!__atomic_compare_exchange_n(&proc->state, &state, UKL_PROC_LIVE,
+					 0, __ATOMIC_SEQ_CST,
+					 __ATOMIC_SEQ_CST) &&
+	    state != UKL_PROC_LIVE) {
+		if (fd >= 0)
+			close(fd);
+		return;
+	}
 	if (fd < 0) {
-		if (errno != ESRCH)
+		if (err != ESRCH)
 			say("warning: cannot watch process %d: %s", pid,
-			    strerror(errno));
-		proc->state = UKL_PROC_LIVE;
-		proc_died(i);
+			    strerror(err));
+		if (proc->pid == pid)
+			proc_died(i);
 		return;
 	}
 	watched[i].pidfd = fd;
 	watched[i].pid = pid;
-	proc->state = UKL_PROC_LIVE;
 	if (epoll_ctl(host.epoll_fd, EPOLL_CTL_ADD, fd, &ev))
 		say("warning: cannot watch process %d: %s", pid,
 		    strerror(errno));
@@ -605,6 +617,7 @@ static int orphan(const struct ukl_proc *proc)
  */
 static int scan(void)
 {
+	const struct ukl_proc *ourselves = host.worker->proc;
 	struct ukl_proc *proc;
 	int i, n = 0, services = 0;
 
@@ -612,7 +625,9 @@ static int scan(void)
 		proc = &host.shared->proc[i];
 		if (watched[i].pidfd && proc->pid != watched[i].pid)
 			unwatch(i);
-		if (proc->state == UKL_PROC_NEW && proc->pid)
+		if (proc->pid && !watched[i].pidfd &&
+		    (proc->state == UKL_PROC_NEW ||
+		     (proc->state == UKL_PROC_LIVE && proc != ourselves)))
 			watch(i);
 		/* A child may have been prepared and not be there yet. */
 		if (!watched[i].pidfd && proc->state != UKL_PROC_NEW)
