@@ -510,8 +510,10 @@ static void drop_lost(void)
 /* The tasks of a dead process end; its record is free with its last thread's. */
 static void reap(struct ukl_proc *proc)
 {
+	unsigned int life = proc->life;
+
 	ukl_syscall(host.worker, UKL_SYS_REAP, (long)proc, 0, 0, 0, 0, 0);
-	if (proc->state != UKL_PROC_GONE)
+	if (proc->state != UKL_PROC_GONE || proc->life != life)
 		return;
 	/* It was killed before it had a thread's. */
 	proc->pid = 0;
