@@ -17,7 +17,9 @@ from tinytree import ROOT
 
 
 @pytest.fixture
-def machine(request: pytest.FixtureRequest) -> Generator[Machine, None, None]:
+def machine(
+    request: pytest.FixtureRequest, kernel_image: Path
+) -> Generator[Machine, None, None]:
     """An instance whose programs come by the door that the test is run with."""
     # A Unix socket's path is short, pytest's directories are not; and a session of
     # pytest's that begins closes those of all others to other users.

@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 from tinytree import ROOT
 
+from hijack.paths import cache_root
+
 BOTH = pytest.mark.parametrize("machine", ["preload", "loader"], indirect=True)
 """For tests of dynamic programs."""
 LOADER = pytest.mark.parametrize("machine", ["loader"], indirect=True)
@@ -54,6 +56,8 @@ class Machine:
             "XDG_RUNTIME_DIR": str(self.runtime),
             "LC_ALL": "C.UTF-8",
             "HOME": str(self.directory),
+            # What is built is found from there as well, when HOME alone says where.
+            "XDG_CACHE_HOME": str(cache_root().parent),
         }
 
     def words(self, *line: object, publish: Sequence[str] = ()) -> list[str]:
