@@ -140,3 +140,107 @@ TEST(long_copies_fault)
 	for (i = 0; i < 2; i++)
 		kit_join(&others[i]);
 }
+
+#define VECTORS	4
+
+struct vectors {
+	unsigned char before[VECTORS][32], after[VECTORS][32];
+};
+
+/* ukl_syscall() with three arguments, and these in the vector registers. */
+long with_vectors(struct vectors *v, struct ukl_thread *th, long nr, long a,
+		  const void *b, long c);
+__asm__(".text\n"
+	"with_vectors:\n"
+	"	push	%rbx\n"
+	"	mov	%rdi, %rbx\n"
+	"	mov	%rsi, %rdi\n"
+	"	mov	%rdx, %rsi\n"
+	"	mov	%rcx, %rdx\n"
+	"	mov	%r8, %rcx\n"
+	"	mov	%r9, %r8\n"
+	"	xor	%r9d, %r9d\n"
+	"	push	$0\n"
+	"	push	$0\n"
+	"	vmovdqu	(%rbx), %ymm0\n"
+	"	vmovdqu	32(%rbx), %ymm1\n"
+	"	vmovdqu	64(%rbx), %ymm2\n"
+	"	vmovdqu	96(%rbx), %ymm3\n"
+	"	call	ukl_syscall\n"
+	"	vmovdqu	%ymm0, 128(%rbx)\n"
+	"	vmovdqu	%ymm1, 160(%rbx)\n"
+	"	vmovdqu	%ymm2, 192(%rbx)\n"
+	"	vmovdqu	%ymm3, 224(%rbx)\n"
+	"	vzeroupper\n"
+	"	add	$16, %rsp\n"
+	"	pop	%rbx\n"
+	"	ret\n");
+
+/* A system call keeps them, faults and other threads or not. */
+TEST(long_copies_keep_vectors)
+{
+	unsigned char *data = mmap(NULL, LONG + 4096, PROT_READ | PROT_WRITE,
+				   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct kit_thread others[2];
+	struct vectors v;
+	long sent, n, part;
+	int i;
+
+	check(data != MAP_FAILED);
+	check(!mprotect(data + LONG, 4096, PROT_NONE));
+	check(__builtin_cpu_supports("avx"));
+	connected(pair);
+	for (i = 0; i < 2; i++)
+		kit_start(&others[i], hammer, NULL);
+	for (i = 0; i < ROUNDS; i++) {
+		memset(&v, 0, sizeof(v));
+		fill(v.before[0], i, sizeof(v.before));
+		sent = with_vectors(&v, me, SYS_write, pair[0], data,
+				    LONG + i % 2 * 4096 - i);
+		check(sent > 0);
+		check(!memcmp(v.before, v.after, sizeof(v.before)));
+		for (n = 0; n < sent; n += part) {
+			memset(v.after, 0, sizeof(v.after));
+			part = with_vectors(&v, me, SYS_read, pair[1],
+					    data + i % 64, LONG - 64);
+			check(part > 0);
+			check(!memcmp(v.before, v.after, sizeof(v.before)));
+		}
+	}
+	__atomic_store_n(&stop, 1, __ATOMIC_SEQ_CST);
+	for (i = 0; i < 2; i++)
+		kit_join(&others[i]);
+}
+
+/* What the processor knows of unused halves: bit 2 of XINUSE. */
+static int upper_halves_in_use(void)
+{
+	unsigned int low, high;
+
+	__asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(1));
+	return low & 4;
+}
+
+/* Upper halves that nobody has used are unused afterwards. */
+TEST(long_copies_leave_upper_halves_unused)
+{
+	static unsigned char data[LONG];
+	long n, part;
+	int i, seen = 0;
+
+	check(__builtin_cpu_supports("avx"));
+	connected(pair);
+	for (i = 0; i < ROUNDS; i++) {
+		__asm__ volatile("vzeroupper" : : : "memory");
+		if (upper_halves_in_use())
+			continue;
+		seen++;
+		n = good(CALL(write, pair[0], data, LONG));
+		check(!upper_halves_in_use());
+		for (; n; n -= part) {
+			part = good(CALL(read, pair[1], data, n));
+			check(!upper_halves_in_use());
+		}
+	}
+	check(seen);
+}

@@ -13,6 +13,9 @@
 #include <asm/sections.h>
 #include <asm/setup.h>
 #include <asm/ukl.h>
+#include "copy.h"
+
+bool ukl_wide_copies __ro_after_init;
 
 /*
  * ukl.jiffies=N starts the tick counter N ticks before its low 32 bits wrap
@@ -61,6 +64,7 @@ void __init setup_arch(char **cmdline_p)
 	memzero_explicit(ukl_boot_info.seed, sizeof(ukl_boot_info.seed));
 	/* No loop to time: delays read the time stamp counter. */
 	loops_per_jiffy = ukl_boot_info.tsc_khz * 1000 / HZ;
+	ukl_wide_copies = ukl_can_copy_wide();
 }
 
 void __init trap_init(void)

@@ -15,13 +15,16 @@
 
 #define LONG_COPY	(16 * 1024)	/* some ten times as long as two switches */
 
+#define XCR0_SSE_AVX	6
+#define AVX_STATE	2		/* the bit's number in XCR0 */
+
 	.text
 
 /* unsigned long ukl_user_copy(void *to, const void *from, unsigned long n) */
 SYM_FUNC_START(ukl_user_copy)
 	cmpq	$LONG_COPY, %rdx
 	jae	ukl_copy_outside
-SYM_INNER_LABEL(ukl_copy_here, SYM_L_GLOBAL)
+.Lshort:
 	movq	%rdx, %rcx
 	cmpq	$64, %rdx
 	jae	.Llong
@@ -59,6 +62,118 @@ SYM_FUNC_END(ukl_user_copy)
 	EXTABLE	1b, 5b
 	EXTABLE	2b, 5b
 	EXTABLE	3b, 4b
+
+/*
+ * unsigned long ukl_copy_here(void *to, const void *from, unsigned long n)
+ *
+ * A long copy by 32 bytes at a time, if this processor can (ukl_wide_copies).
+ * The caller believes it makes a system call, so its registers are kept; and
+ * where it has never used their upper halves, the processor is told so again:
+ * old instructions are slow otherwise, and its state long.
+ */
+SYM_FUNC_START(ukl_copy_here)
+	cmpb	$0, ukl_wide_copies(%rip)
+	je	.Lshort
+	pushq	%rbp
+	movq	%rsp, %rbp
+	andq	$-32, %rsp
+	subq	$128, %rsp
+	vmovdqa	%ymm0, (%rsp)
+	vmovdqa	%ymm1, 32(%rsp)
+	vmovdqa	%ymm2, 64(%rsp)
+	vmovdqa	%ymm3, 96(%rsp)
+	movq	%rdx, %r8
+	movl	$1, %ecx
+	xgetbv
+	movl	%eax, %r9d
+	/* What is aligned is written, after the first bytes. */
+	movl	%edi, %ecx
+	negl	%ecx
+	andl	$31, %ecx
+	subq	%rcx, %r8
+10:	rep movsb
+	jmp	.Lblock
+11:	vmovdqu	(%rsi), %ymm0
+12:	vmovdqu	32(%rsi), %ymm1
+13:	vmovdqu	64(%rsi), %ymm2
+14:	vmovdqu	96(%rsi), %ymm3
+15:	vmovdqa	%ymm0, (%rdi)
+16:	vmovdqa	%ymm1, 32(%rdi)
+17:	vmovdqa	%ymm2, 64(%rdi)
+18:	vmovdqa	%ymm3, 96(%rdi)
+	subq	$-128, %rsi
+	subq	$-128, %rdi
+.Lblock:
+	subq	$128, %r8
+	jae	11b
+	subq	$-128, %r8
+	/* What is left, too little or where something faulted. */
+.Lrest:
+	btl	$AVX_STATE, %r9d
+	jnc	.Lunused
+	vmovdqa	(%rsp), %ymm0
+	vmovdqa	32(%rsp), %ymm1
+	vmovdqa	64(%rsp), %ymm2
+	vmovdqa	96(%rsp), %ymm3
+.Lkept:
+	movq	%rbp, %rsp
+	popq	%rbp
+	movq	%r8, %rcx
+	jmp	3b
+.Lunused:
+	vmovdqa	(%rsp), %xmm0
+	vmovdqa	32(%rsp), %xmm1
+	vmovdqa	64(%rsp), %xmm2
+	vmovdqa	96(%rsp), %xmm3
+	vzeroupper
+	jmp	.Lkept
+	/* Bytes of the first ones are missing: again, and it fails again. */
+19:	addq	%rcx, %r8
+	jmp	.Lrest
+20:	subq	$-128, %r8
+	jmp	.Lrest
+SYM_FUNC_END(ukl_copy_here)
+	EXTABLE	10b, 19b
+	EXTABLE	11b, 20b
+	EXTABLE	12b, 20b
+	EXTABLE	13b, 20b
+	EXTABLE	14b, 20b
+	EXTABLE	15b, 20b
+	EXTABLE	16b, 20b
+	EXTABLE	17b, 20b
+	EXTABLE	18b, 20b
+
+/*
+ * bool ukl_can_copy_wide(void): AVX, enabled by the host, and XGETBV tells what
+ * is in use.
+ */
+SYM_FUNC_START(ukl_can_copy_wide)
+	pushq	%rbx
+	movl	$1, %eax
+	cpuid
+	andl	$(1 << 27 | 1 << 28), %ecx	/* OSXSAVE, AVX */
+	cmpl	$(1 << 27 | 1 << 28), %ecx
+	jne	21f
+	xorl	%ecx, %ecx
+	xgetbv
+	andl	$XCR0_SSE_AVX, %eax
+	cmpl	$XCR0_SSE_AVX, %eax
+	jne	21f
+	xorl	%eax, %eax
+	cpuid
+	cmpl	$0xd, %eax
+	jb	21f
+	movl	$0xd, %eax
+	movl	$1, %ecx
+	cpuid
+	shrl	$2, %eax			/* XGETBV with 1 in ecx */
+	andl	$1, %eax
+	popq	%rbx
+	ret
+21:	xorl	%eax, %eax
+	popq	%rbx
+	ret
+SYM_FUNC_END(ukl_can_copy_wide)
 
 /* unsigned long ukl_user_clear(void *to, unsigned long n) */
 SYM_FUNC_START(ukl_user_clear)
