@@ -60,8 +60,9 @@
 #define SYN_MAX		512
 #define BUCKETS		1024
 #define ACCEPT_NS	(5 * 1000000000L)
-#define SPIN_NS		30000		/* a wake-up costs about that */
+#define SPIN_NS		80000		/* twice what a wake-up costs */
 #define SPIN_STREAMS	2
+#define HOST_LOOKS	4		/* for one at the library kernel */
 #define SMALL		8192
 #define ROW_MIN		8
 #define ROW_NS		500000		/* at most between two turns */
@@ -106,7 +107,7 @@ struct splice {
 	int inner_epoll, host_epoll;
 	struct flow *pending[BUCKETS];
 	struct flow *busy, *closed;
-	int asked;				/* the host was sent data */
+	int much;				/* was moved since the last look around */
 	int small, large, answered;		/* what came from it, this turn */
 	unsigned int row;			/* turns with small ones only */
 	long row_at;
@@ -301,7 +302,7 @@ static long write_to(struct splice *s, struct flow *f, struct way *w,
 	if (w == &f->in)
 		return call(s, sendto, f->inner, data, size,
 			    MSG_DONTWAIT | MSG_NOSIGNAL);
-	s->asked = s->answered = 1;
+	s->answered = 1;
 	n = send(f->host, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
 	return n < 0 ? -errno : n;
 }
@@ -318,7 +319,7 @@ static long write_read(struct splice *s, struct flow *f, struct way *w,
 		return bulk_call(s, UKL_SYS_BULK_SEND, f->inner, size);
 	if (s->how != SHOWN)
 		return write_to(s, f, w, s->piece[0].data, size);
-	s->asked = s->answered = 1;
+	s->answered = 1;
 	n = sendmsg(f->host, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
 	if (n > 0)
 		call(s, recvfrom, f->inner, s->buffer, n,
@@ -434,6 +435,7 @@ static long move(struct splice *s, struct flow *f, struct way *w)
 			w->ended = 1;
 			continue;
 		}
+		s->much |= n >= SMALL;
 		if (w == &f->in) {
 			s->small |= n < SMALL;
 			s->large |= n >= SMALL;
@@ -987,18 +989,23 @@ static int look(struct splice *s)
 	return (n > 0 ? n : 0) + (m > 0 ? m : 0);
 }
 
-/* Whether no event of the host's comes for a while. */
-static int host_is_quiet(struct splice *s)
+/*
+ * Whether no event of either kernel's comes for a while.  The library kernel is
+ * asked less often: that takes its CPU from whom we want to hear of.
+ */
+static int is_quiet(struct splice *s)
 {
-	struct pollfd look = { .fd = s->host_epoll, .events = POLLIN };
-	long began = now_ns();
+	struct pollfd host = { .fd = s->host_epoll, .events = POLLIN };
+	struct pollfd inner = { .fd = s->inner_epoll, .events = POLLIN };
+	long until = now_ns() + SPIN_NS;
+	unsigned int round;
 
-	s->asked = 0;
-	do {
-		if (poll(&look, 1, 0))
+	for (round = 1; now_ns() < until; round++) {
+		if (poll(&host, 1, 0) ||
+		    (round % HOST_LOOKS == 0 && call(s, poll, &inner, 1, 0)))
 			return 0;
 		sched_yield();
-	} while (now_ns() - began < SPIN_NS);
+	}
 	return 1;
 }
 
@@ -1028,7 +1035,7 @@ static void *splice_thread(void *arg)
 	struct splice *s = arg;
 	struct ukl_also also = { .fd = s->host_epoll, .events = EPOLLIN };
 	struct epoll_event ev[EVENTS];
-	int n, i, wait;
+	int n, i, wait, talked = 0;
 
 	prctl(PR_SET_NAME, "ukl-tcp");
 	prctl(PR_SET_TIMERSLACK, 1);
@@ -1044,17 +1051,23 @@ static void *splice_thread(void *arg)
 		serve_busy(s);
 		free_closed(s);
 		let_gather(s);
-		if (n || s->busy)
+		if (n || s->busy) {
+			talked = 1;
 			continue;
+		}
 		/*
-		 * Where few talk, an answer mostly comes within moments, and
-		 * being woken for it would take longer than looking again.
-		 * Where many do, the next word is the library kernel's as
-		 * likely as not, and looking there takes the CPU from whom
-		 * we want to hear of.
+		 * Where few talk, the next word mostly comes within moments,
+		 * and being woken for it would take longer than looking again.
+		 * Where many do, or much is said, that only takes a CPU from
+		 * those who talk.
 		 */
-		if (s->asked && s->streams <= SPIN_STREAMS && !host_is_quiet(s))
-			continue;
+		if (talked && !s->much && s->streams <= SPIN_STREAMS) {
+			talked = 0;
+			if (!is_quiet(s))
+				continue;
+		}
+		talked = 1;
+		s->much = 0;
 		wait = any_pending(s) ? 1000 : -1;
 		n = ukl_syscall_also(s->gate.th, &also, 1, SYS_epoll_wait,
 				     s->inner_epoll, (long)ev, EVENTS, wait,
