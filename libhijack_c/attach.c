@@ -12,7 +12,7 @@
 #include <fcntl.h>
 #include <linux/mman.h>
 
-struct process me;
+NEAR struct process me;
 
 #define STACK_SIZE	(64 * 1024UL)
 #define AUX_HWCAP2	26
@@ -40,6 +40,8 @@ struct ctx *ctx_new(void)
 			goto found;
 		}
 	}
+	_Static_assert(sizeof(*c) + sizeof(*c->sig) <= PAGE,
+		       "a context and the first one's handlers");
 	p = map_memory(PAGE + 2 * STACK_SIZE + PAGE);
 	if (!p)
 		return NULL;
@@ -313,9 +315,10 @@ struct ctx *join(char **env, struct words *w, struct state *s, u64 *mask)
 	else
 		RAW2(__NR_arch_prctl, ARCH_SET_GS, c);
 	ctx_install(c);
-	c->sig = map_memory(sizeof(*c->sig));
+	/* On the context's page, which stays. */
+	c->sig = (struct sighand *)(c + 1);
 	c->files = files_new();
-	if (!c->sig || !c->files)
+	if (!c->files)
 		give_up("no memory", "", "");
 	c->sig->refs = 1;
 	install(SIGSEGV_);

@@ -18,11 +18,11 @@
 #define SEEN		1024
 #define WAIT_SECONDS	10
 
-static struct report *report;
+static NEAR struct report *report;
 
 /* Where the sites of this process are counted: place + 1, or 0. */
 static struct { u64 site; u32 place; } seen[SEEN];
-static u32 seen_lock;
+static NEAR u32 seen_lock;
 
 static void add(u64 *n)
 {

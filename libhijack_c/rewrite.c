@@ -45,7 +45,7 @@
 #define SLOT		64
 #define HEAD_MAX	31	/* and finish()'s 21 bytes fill a slot */
 #define LOOK_BACK	128	/* to another system call */
-#define HOPELESS	256
+#define HOPELESS	240	/* what is NEAR fits a page */
 #define RANGES		32
 
 struct slot {
@@ -64,7 +64,7 @@ extern struct slot slots[] __attribute__((visibility("hidden")));
 #define AREA_SIZE	65536UL
 #define AREA_SLOTS	(AREA_SIZE / SLOT)
 
-static struct {
+static NEAR struct {
 	u64 traps;
 	u32 lock;
 	u32 off;		/* cannot be done here */

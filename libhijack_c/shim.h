@@ -37,6 +37,12 @@ typedef uint64_t u64;
 #define ERESTARTNOHAND		514
 #define ERESTART_RESTARTBLOCK	516
 
+/*
+ * In the first page of what is written: a fault for each page is much of what a
+ * fork and an exec cost.
+ */
+#define NEAR		__attribute__((section(".data")))
+
 /* The program's registers at the call; rcx is where it goes on, r11 flags. */
 struct regs {
 	u64 rax, rbx, rcx, rdx, rsi, rdi, rbp, rsp;
@@ -74,6 +80,8 @@ struct files {
 	u8 *kind;		/* [MAX_FD] */
 	u16 *note;		/* [MAX_FD]: of an epoll, a place in me.ep_shared */
 };
+
+#define FILES_SIZE	(sizeof(struct files) + 3 * MAX_FD)
 
 /* The note of a file of the library kernel. */
 #define NOTE_ROUTE	1	/* a socket of NETLINK_ROUTE */

@@ -22,6 +22,8 @@
 #define MAX_SCRIPTS	6
 #define SCRIPT_LINE	256	/* that the host reads */
 #define AT_EXECVE_CHECK_ 0x10000
+#define MADV_POPULATE_WRITE_ 23	/* Linux 5.14 */
+#define EXEC_STACK	(24 * 1024)	/* that an exec touches */
 
 /* How the new program gets in. */
 enum door {
@@ -556,6 +558,14 @@ static void drop_lists(struct ctx *c)
 	c->scratch = c->arguments = NULL;
 }
 
+/* Where the stack of what follows will be: in one call, not by a fault a page. */
+static void populate_stack(void)
+{
+	u64 here = (u64)__builtin_frame_address(0) & -PAGE;
+
+	RAW3(__NR_madvise, here - EXEC_STACK, EXEC_STACK, MADV_POPULATE_WRITE_);
+}
+
 static long exec(struct ctx *c, struct regs *r, int dirfd, u64 user_path,
 		 u64 argv, u64 envp, int flags)
 {
@@ -567,6 +577,7 @@ static long exec(struct ctx *c, struct regs *r, int dirfd, u64 user_path,
 	struct rlimit limit;
 	long err, state = -1;
 
+	populate_stack();
 	err = get_user_string(path, (char *)user_path, sizeof(path));
 	if (err < 0)
 		return err;

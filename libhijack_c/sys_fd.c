@@ -27,12 +27,12 @@
 
 struct files *files_new(void)
 {
-	struct files *f = map_memory(PAGE + 3 * MAX_FD);
+	struct files *f = map_memory(FILES_SIZE);
 
 	if (!f)
 		return NULL;
 	f->refs = 1;
-	f->kind = (u8 *)f + PAGE;
+	f->kind = (u8 *)(f + 1);
 	f->note = (u16 *)(f->kind + MAX_FD);
 	return f;
 }
@@ -40,19 +40,23 @@ struct files *files_new(void)
 struct files *files_copy(struct files *from)
 {
 	struct files *f = files_new();
+	u32 i;
 
 	if (!f)
 		return NULL;
 	f->top = from->top;
 	memcpy(f->kind, from->kind, from->top);
-	memcpy(f->note, from->note, 2 * from->top);
+	/* Those of others are not read, and their pages mostly not there. */
+	for (i = 0; i < f->top; i++)
+		if (f->kind[i] == K_LIB || f->kind[i] == K_EPOLL)
+			f->note[i] = from->note[i];
 	return f;
 }
 
 void files_put(struct files *f)
 {
 	if (__atomic_fetch_sub(&f->refs, 1, __ATOMIC_ACQ_REL) == 1)
-		unmap_memory(f, PAGE + 3 * MAX_FD);
+		unmap_memory(f, FILES_SIZE);
 }
 
 void set_kind(struct ctx *c, long fd, u8 kind)
@@ -112,7 +116,7 @@ void limit_back(const struct rlimit *old)
 }
 
 #define HIDDEN_ROOM	(UKL_MAX_FDS + 16)
-#define HIDDEN_AT	3000
+#define HIDDEN_AT	1024
 
 /*
  * Moved above the soft limit, where the program has none, if the hard limit

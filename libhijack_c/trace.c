@@ -14,7 +14,7 @@
 #define SHOW_LIB	1
 #define SHOW_HOST	2
 
-static struct {
+static NEAR struct {
 	u32 set;
 	int fd;
 } trace;

@@ -39,6 +39,10 @@ struct raw_action {
 	unsigned long mask;
 };
 
+#ifdef UKL_SHIM
+/* On the page with the rest of what the shim writes: NEAR in its shim.h. */
+__attribute__((section(".data")))
+#endif
 static struct {
 	const struct ukl_image *image;
 	unsigned long size;

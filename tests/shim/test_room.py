@@ -202,3 +202,14 @@ def test_trace(inside: Inside, tmp_path: Path) -> None:
     assert re.search(r"^\[host\] \d+ exit_group\(0\) = \?$", text, re.M)
     wrong = inside.run("true", extra={"UKL_TRACE": "nonsense"})
     assert wrong.returncode == 125
+
+
+def test_what_is_near_fits_a_page(shim: Path) -> None:
+    """A fork copies it, and an exec fetches it, by one page fault."""
+    (size, address) = next(
+        (int(words[1]), int(words[2]))
+        for words in map(str.split, output("size", "-A", shim).splitlines())
+        if words[:1] == [".data"]
+    )
+    assert 0 < size <= 4096
+    assert address % 4096 == 0
