@@ -75,12 +75,7 @@ def start(options: Options, known: Context) -> int:
     if options.allow_host:
         verdict = elf.check(command, environment, built.shim, via=options.via)
         if not verdict.door:
-            if options.report is not None:
-                raise UklError(
-                    f"--report: {verdict.reason}; nothing is counted on the host's "
-                    "kernel"
-                )
-            return become_on_host(verdict, environment, known.ignored)
+            return become_on_host(verdict, environment, known.ignored, options.report)
     reporter = None
     if options.report is not None:
         from hijack.report import Reporter
@@ -136,9 +131,19 @@ def become(verdict: elf.Verdict, environment: Mapping[str, str], ignored: int) -
 
 
 def become_on_host(
-    verdict: elf.Verdict, environment: Mapping[str, str], ignored: int
+    verdict: elf.Verdict,
+    environment: Mapping[str, str],
+    ignored: int,
+    report: str | None,
 ) -> int:
-    """Execute a program that has no door, on the host's kernel, and say so."""
+    """Execute a program that has no door, on the host's kernel, and say so.
+
+    Raises UklError if a ``report`` is wanted: nothing would be counted.
+    """
+    if report is not None:
+        raise UklError(
+            f"--report: {verdict.reason}; nothing is counted on the host's kernel"
+        )
     print(
         f"ukl: warning: {verdict.reason}; it runs on the host's kernel, outside "
         "any instance (--allow-host)",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import click
 
 from hijack import elf, paths, running, runtime, stamp
 from hijack.errors import UklError
+from hijack.report import Reporter
 from launcher import context as known_to
 from launcher import words
 from launcher.start import become, become_on_host
@@ -20,6 +22,7 @@ from launcher.start import become, become_on_host
 )
 @click.option("-e", "--env", "variables", **words.ENVIRONMENT)
 @click.option("--trace", **words.TRACE)
+@click.option("--report", **words.REPORT)
 @click.option("--via", **words.VIA)
 @click.option("--trap-only", **words.TRAP_ONLY)
 @click.option("--allow-host", **words.ALLOW_HOST)
@@ -30,6 +33,7 @@ def command(
     context: click.Context,
     variables: dict[str, str],
     trace: str | None,
+    report: str | None,
     via: str,
     trap_only: bool,
     allow_host: bool,
@@ -59,8 +63,9 @@ def command(
     environment = {**os.environ, **changes}
     verdict = elf.check(command, environment, built.shim, via=via)
     if not verdict.door and allow_host:
-        return become_on_host(verdict, environment, known.ignored)
+        return become_on_host(verdict, environment, known.ignored, report)
     verdict.must_be_open()
+    reporter = None if report is None else Reporter(Path(report), command)
     environment = runtime.target_environment(
         os.environ,
         found.directory,
@@ -69,5 +74,6 @@ def command(
         trace,
         verdict.words,
         trap_only=trap_only,
+        report=None if reporter is None else reporter.start(),
     )
     return become(verdict, environment, known.ignored)

@@ -47,14 +47,7 @@ from launcher.start import Options, start
 @click.option("-n", "--name", metavar="NAME", help="Name the instance.")
 @click.option("-e", "--env", "variables", **words.ENVIRONMENT)
 @click.option("--trace", **words.TRACE)
-@click.option(
-    "--report",
-    metavar="FILE",
-    help="Write to FILE, when the program ends, how often each system call was made "
-    "and who answered it, what failed, what was refused, and what code was trapped "
-    "rather than rewritten; for programs to read if FILE ends in .json. It counts the "
-    "processes that the program has started, and is written again if one outlives it.",
-)
+@click.option("--report", **words.REPORT)
 @click.option("--pcap", metavar="FILE", help="Capture all frames to a pcapng file.")
 @click.option("--via", **words.VIA)
 @click.option("--trap-only", **words.TRAP_ONLY)

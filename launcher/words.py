@@ -36,6 +36,13 @@ TRACE: dict[str, Any] = {
     "callback": checked(checks.traced),
     "help": "Write the target's system calls to standard error, or to FILE.",
 }
+REPORT: dict[str, Any] = {
+    "metavar": "FILE",
+    "help": "Write to FILE, when the program ends, how often each system call was made "
+    "and who answered it, what failed, what was refused, and what code was trapped "
+    "rather than rewritten; for programs to read if FILE ends in .json. It counts the "
+    "processes that the program has started, and is written again if one outlives it.",
+}
 VIA: dict[str, Any] = {
     "type": click.Choice(["auto", *DOORS]),
     "default": "auto",

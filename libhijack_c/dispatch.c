@@ -66,7 +66,7 @@ static const sys_fn table[TABLE_SIZE] = {
 	CALL(sendto, sys_sendto), CALL(recvfrom, sys_fd1),
 	CALL(sendmsg, sys_sendmsg), CALL(recvmsg, sys_recvmsg),
 	CALL(sendmmsg, sys_sendmmsg), CALL(recvmmsg, sys_recvmmsg),
-	CALL(shutdown, sys_fd1),
+	CALL(shutdown, sys_fd1), CALL(pidfd_getfd, sys_pidfd_getfd),
 	/* Waiting. */
 	CALL(poll, sys_poll), CALL(ppoll, sys_ppoll),
 	CALL(select, sys_select), CALL(pselect6, sys_pselect6),

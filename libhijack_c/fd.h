@@ -64,6 +64,7 @@ long sys_recvmsg(struct ctx *c, struct regs *r);
 long sys_sendmsg(struct ctx *c, struct regs *r);
 long sys_recvmmsg(struct ctx *c, struct regs *r);
 long sys_sendmmsg(struct ctx *c, struct regs *r);
+long sys_pidfd_getfd(struct ctx *c, struct regs *r);
 
 /* sys_poll.c */
 long sys_poll(struct ctx *c, struct regs *r);
@@ -118,6 +119,7 @@ long sys_capset(struct ctx *c, struct regs *r);
 #define NETNS_DIR	"/run/netns"	/* in the library kernel */
 
 int kernel_id(u64 id);
+long pid_of(int pidfd);
 void kernel_proc(char *at, char *end, u64 id);
 long sysfs_here(struct ctx *c, char *at, char *end);
 bool gives_namespace(u32 cmd);

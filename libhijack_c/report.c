@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * UKL_REPORT=MEMORY,SOCKET: counts calls, for ukl-run --report.
+ * UKL_REPORT=MEMORY,SOCKET: counts calls, for --report.
  *
  * Both are descriptors, which exec passes on.  All processes of the run count
  * in the one memory.  The launcher has left a process behind that makes a text

@@ -773,10 +773,17 @@ static long send_mapped(struct ctx *c, int out, int in, u64 n, long pos,
 #define SPLICE_MORE	4UL
 #define SPLICE_FLAGS	0xfUL
 
-/* Whether the host's descriptor @fd is open for it. */
-static long host_open(int fd, bool writing)
+static long any_fstat(struct ctx *c, int fd, struct stat *st)
 {
-	long n = RAW2(__NR_fcntl, fd, F_GETFL);
+	return is_lib(c, fd) ? LIB2(c, __NR_fstat, fd, st) :
+	       RAW2(__NR_fstat, fd, st);
+}
+
+/* Whether the descriptor @fd is open for it. */
+static long open_for(struct ctx *c, int fd, bool writing)
+{
+	long n = is_lib(c, fd) ? LIB2(c, __NR_fcntl, fd, F_GETFL) :
+	    RAW2(__NR_fcntl, fd, F_GETFL);
 
 	if (n < 0)
 		return n;
@@ -808,11 +815,10 @@ static long wait_pipe(int fd, short events, u64 flags, short *got)
 	return n < 0 ? n : 0;
 }
 
-/* A copy of what the pipe holds, which keeps it. */
-static long peek_pipe(struct ctx *c, int pipe, u64 len)
+/* One of our own, even if the program has no number left. */
+static long host_pipe(int *way)
 {
 	struct rlimit limit;
-	int way[2];
 	long n = RAW2(__NR_pipe2, way, O_NONBLOCK | O_CLOEXEC);
 
 	if (n == -EMFILE) {
@@ -820,6 +826,15 @@ static long peek_pipe(struct ctx *c, int pipe, u64 len)
 		n = RAW2(__NR_pipe2, way, O_NONBLOCK | O_CLOEXEC);
 		limit_back(&limit);
 	}
+	return n;
+}
+
+/* A copy of what the pipe holds, which keeps it. */
+static long peek_pipe(struct ctx *c, int pipe, u64 len)
+{
+	int way[2];
+	long n = host_pipe(way);
+
 	if (n)
 		return n;
 	n = RAW4(__NR_tee, pipe, way[1], len, SPLICE_NONBLOCK);
@@ -877,6 +892,159 @@ static long socket_to_pipe(struct ctx *c, int in, int out, u64 len, u64 flags)
 	return w;
 }
 
+/*
+ * Files of the library kernel, as of /proc/net.  Which of them can be spliced,
+ * and from where, it knows itself: it is asked with a pipe of its own.
+ */
+static bool is_lib_socket(struct ctx *c, int fd)
+{
+	struct stat st;
+
+	return !any_fstat(c, fd, &st) && S_ISSOCK(st.st_mode);
+}
+
+static long lib_splice(struct ctx *c, int in, long *in_pos, int out,
+		       long *out_pos, u64 len)
+{
+	return lib_raw(c, __NR_splice, in, (long)in_pos, out, (long)out_pos,
+		       len, SPLICE_NONBLOCK);
+}
+
+static long lib_pipe(struct ctx *c, int *way)
+{
+	return LIB2(c, __NR_pipe2, way, O_NONBLOCK | O_CLOEXEC);
+}
+
+static void lib_pipe_end(struct ctx *c, const int *way)
+{
+	LIB1(c, __NR_close, way[0]);
+	LIB1(c, __NR_close, way[1]);
+}
+
+/* Into the buffer: what can be spliced from @in at @pos, a pipe full at most. */
+static long take_file(struct ctx *c, int in, long pos, u64 len)
+{
+	int way[2];
+	long n = lib_pipe(c, way);
+
+	if (n)
+		return n;
+	n = lib_splice(c, in, &pos, way[1], NULL, len);
+	if (n > 0)
+		n = LIB3(c, __NR_read, way[0], c->io, n);
+	lib_pipe_end(c, way);
+	return n;
+}
+
+/* @n bytes of the buffer to @pipe, or as many as there is room for now. */
+static long fill_pipe(struct ctx *c, int pipe, long n)
+{
+	int way[2];
+	long err = host_pipe(way);
+
+	if (err)
+		return err;
+	n = RAW3(__NR_write, way[1], c->io, n);
+	if (n > 0)
+		n = RAW6(__NR_splice, way[0], 0, pipe, 0, n, SPLICE_NONBLOCK);
+	RAW1(__NR_close, way[0]);
+	RAW1(__NR_close, way[1]);
+	return n;
+}
+
+static long file_to_pipe(struct ctx *c, int in, long pos, int out, u64 len,
+			 u64 flags)
+{
+	short got;
+	long n;
+
+	do {
+		n = wait_pipe(out, POLLOUT_, flags, &got);
+		if (n)
+			return n;
+		if (got & POLLERR_)
+			return host_call(__NR_write, out, (long)c->io, 1, 0, 0,
+					 0);
+		n = take_file(c, in, pos, len);
+		if (n <= 0)
+			return n;
+		n = fill_pipe(c, out, n);
+		/* Somebody else was quicker. */
+	} while (n == -EAGAIN);
+	return n;
+}
+
+/* @pos: NULL, the file's own. */
+static long pipe_to_file(struct ctx *c, int in, int out, long *pos, u64 len,
+			 u64 flags)
+{
+	int way[2];
+	short got;
+	long n = lib_pipe(c, way), w, at;
+
+	if (n)
+		return n;
+	/* Nothing yet: does it want anything? */
+	w = lib_splice(c, way[0], NULL, out, pos, len);
+	if (w != -EAGAIN)
+		goto out;
+	w = wait_pipe(in, POLLIN_, flags, &got);
+	if (w)
+		goto out;
+	w = got & POLLIN_ ? peek_pipe(c, in, len) : 0;
+	if (w > 0)
+		w = LIB3(c, __NR_write, way[1], c->io, w);
+	if (w > 0)
+		w = lib_splice(c, way[0], NULL, out, pos, w);
+	/* Exactly what the file took. */
+	for (at = 0; at < w; at += n) {
+		n = RAW3(__NR_read, in, c->io, w - at);
+		if (n <= 0)
+			break;
+	}
+out:
+	lib_pipe_end(c, way);
+	return w;
+}
+
+/* Between a pipe of the host and a file of the library kernel. */
+static long splice_file(struct ctx *c, struct regs *r, u64 len)
+{
+	int in = r->rdi, out = r->rdx;
+	bool reads = is_lib(c, in);
+	u64 user = reads ? r->rsi : r->r10;
+	long pos, n;
+
+	if (user && get_user(&pos, (void *)user, sizeof(pos)))
+		return -EFAULT;
+	n = open_for(c, in, false);
+	if (!n)
+		n = open_for(c, out, true);
+	if (n)
+		return n;
+	if (!is_pipe(reads ? out : in))
+		return -EINVAL;
+	if (!io_buffer(c))
+		return -ENOMEM;
+	if (!reads) {
+		n = pipe_to_file(c, in, out, user ? &pos : NULL, len, r->r9);
+	} else {
+		if (!user)
+			pos = LIB3(c, __NR_lseek, in, 0, 1 /* SEEK_CUR */);
+		if (!user && pos < 0)
+			return pos == -ESPIPE ? -EINVAL : pos;
+		n = file_to_pipe(c, in, pos, out, len, r->r9);
+		pos += n;
+	}
+	if (n < 0)
+		return n;
+	if (user)
+		return put_user((void *)user, &pos, sizeof(pos)) ? -EFAULT : n;
+	if (reads && n)
+		LIB3(c, __NR_lseek, in, pos, 0 /* SEEK_SET */);
+	return n;
+}
+
 /* Files, disks, and devices like /dev/zero. */
 static bool has_position(struct ctx *c, int fd, u32 mode)
 {
@@ -887,18 +1055,18 @@ static bool has_position(struct ctx *c, int fd, u32 mode)
 /* Whatever is not a file's data; errors come in Linux's order. */
 static long unusual_sendfile(struct ctx *c, int in, int out, u64 len, bool at)
 {
-	long n, err = is_lib(c, in) ? 0 : host_open(in, false);
+	long n, err = open_for(c, in, false);
 	char none;
 
 	if (err)
 		return err;
-	err = is_lib(c, out) ? 0 : host_open(out, true);
+	err = open_for(c, out, true);
 	n = any_call(c, __NR_pread64, in, &none, 0, 0);
 	if (at && n == -ESPIPE)
 		return n;
 	if (err)
 		return err;
-	if (is_lib(c, in) && !at && is_pipe(out)) {
+	if (is_lib(c, in) && !at && is_pipe(out) && is_lib_socket(c, in)) {
 		if (!io_buffer(c))
 			return -ENOMEM;
 		if (len > IO_SIZE)
@@ -925,10 +1093,8 @@ long sys_sendfile(struct ctx *c, struct regs *r)
 		return pass(c, r);
 	if (is_lib(c, out) && is_lib(c, in))
 		return pass_lib(c, r);
-	n = is_lib(c, in) ? LIB2(c, __NR_fstat, in, &st) :
-	    RAW2(__NR_fstat, in, &st);
-	if (n || !left || !has_position(c, in, st.st_mode) ||
-	    (!is_lib(c, out) && host_open(out, true)))
+	if (any_fstat(c, in, &st) || !left || !has_position(c, in, st.st_mode) ||
+	    open_for(c, out, true))
 		return unusual_sendfile(c, in, out, left, r->rdx);
 	if (r->rdx) {
 		if (get_user(&off, (void *)r->rdx, 8))
@@ -939,10 +1105,15 @@ long sys_sendfile(struct ctx *c, struct regs *r)
 	} else {
 		pos = any_call(c, __NR_lseek, in, 0, 1 /* SEEK_CUR */, 0);
 		if (pos < 0)
-			return pos;
+			return pos == -ESPIPE ? -EINVAL : pos;
 	}
 	if (!io_buffer(c))
 		return -ENOMEM;
+	if (is_lib(c, in) && is_pipe(out)) {
+		done = file_to_pipe(c, in, pos, out, left, 0);
+		pos += done;
+		left = 0;
+	}
 	while (left) {
 		if (left >= WORTH_MAPPING && is_lib(c, out)) {
 			w = send_mapped(c, out, in, left, pos, st.st_size);
@@ -959,7 +1130,8 @@ long sys_sendfile(struct ctx *c, struct regs *r)
 			}
 		}
 		part = left < IO_SIZE ? left : IO_SIZE;
-		n = any_call(c, __NR_pread64, in, c->io, part, pos);
+		n = is_lib(c, in) ? take_file(c, in, pos, part) :
+		    any_call(c, __NR_pread64, in, c->io, part, pos);
 		if (!n && S_ISCHR(st.st_mode))
 			n = -EINVAL;	/* /dev/null has nothing to send */
 		if (n <= 0) {
@@ -989,7 +1161,7 @@ long sys_sendfile(struct ctx *c, struct regs *r)
 	return done;
 }
 
-/* Between a pipe of the host and a socket of the library kernel. */
+/* Between a pipe of the host and a socket or file of the library kernel. */
 long sys_splice(struct ctx *c, struct regs *r)
 {
 	int in = r->rdi, out = r->rdx, host;
@@ -1014,7 +1186,9 @@ long sys_splice(struct ctx *c, struct regs *r)
 	pipe = is_pipe(host);
 	if (pipe && (is_lib(c, in) ? r->r10 : r->rsi))
 		return -ESPIPE;
-	err = host_open(host, is_lib(c, in));
+	if (!is_lib_socket(c, is_lib(c, in) ? in : out))
+		return splice_file(c, r, len);
+	err = open_for(c, host, is_lib(c, in));
 	if (err)
 		return err;
 	if (!pipe || r->rsi || r->r10)
@@ -1039,8 +1213,8 @@ long sys_tee(struct ctx *c, struct regs *r)
 		return -EINVAL;
 	if (!r->rdx)
 		return 0;
-	err = is_lib(c, r->rdi) ? host_open(r->rsi, true) :
-	      host_open(r->rdi, false);
+	err = is_lib(c, r->rdi) ? open_for(c, r->rsi, true) :
+	      open_for(c, r->rdi, false);
 	return err ? err : -EINVAL;
 }
 
@@ -1051,22 +1225,32 @@ long sys_vmsplice(struct ctx *c, struct regs *r)
 	return sys_fd1(c, r);
 }
 
-/* From a regular file to one: ours are none. */
+/* From a regular file to one of the same kind: those of two kernels never are. */
 long sys_copy_file_range(struct ctx *c, struct regs *r)
 {
-	struct stat st;
+	int in = r->rdi, out = r->rdx;
+	struct stat from, to;
 	long err;
 
-	if (is_hidden(r->rdi) || is_hidden(r->rdx))
+	if (is_hidden(in) || is_hidden(out))
 		return -EBADF;
-	if (!is_lib(c, r->rdi) && !is_lib(c, r->rdx))
+	if (!is_lib(c, in) && !is_lib(c, out))
 		return pass(c, r);
-	if (is_lib(c, r->rdi) && is_lib(c, r->rdx))
+	if (is_lib(c, in) && is_lib(c, out))
 		return pass_lib(c, r);
-	err = RAW2(__NR_fstat, is_lib(c, r->rdi) ? r->rdx : r->rdi, &st);
+	err = any_fstat(c, in, &from);
+	if (!err)
+		err = any_fstat(c, out, &to);
 	if (err)
 		return err;
-	return S_ISDIR(st.st_mode) && !r->r9 ? -EISDIR : -EINVAL;
+	if ((S_ISDIR(from.st_mode) || S_ISDIR(to.st_mode)) && !r->r9)
+		return -EISDIR;
+	if (!S_ISREG(from.st_mode) || !S_ISREG(to.st_mode) || r->r9)
+		return -EINVAL;
+	err = open_for(c, in, false);
+	if (!err)
+		err = open_for(c, out, true);
+	return err ? err : -EXDEV;
 }
 
 /* ------------------------------------------------------------------ */

@@ -84,7 +84,7 @@ void kernel_proc(char *at, char *end, u64 id)
 }
 
 /* The process that the host's descriptor @pidfd is about; 0: it is no pidfd. */
-static long pid_of(int pidfd)
+long pid_of(int pidfd)
 {
 	char path[64], text[512], *end = path + sizeof(path), *p;
 	long fd, n;

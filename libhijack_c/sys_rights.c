@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Descriptors in messages (SCM_RIGHTS) over sockets of the host.
+ * Descriptors of other processes: in messages (SCM_RIGHTS) over sockets of the
+ * host, and by pidfd_getfd().
  *
  * For a file of the library kernel the message carries a socket of the host's,
  * the carrier, whose abstract name holds a ticket (struct ukl_carrier).  The
@@ -9,6 +10,10 @@
  * message unread, so is the name, and the kernel host has the file closed.
  *
  * An epoll is two: the host's waits in the carrier's own queue.
+ *
+ * pidfd_getfd() needs no carrier: the host has looked whether it is allowed, and
+ * gives a copy of the placeholder; the library kernel, asked in the same way,
+ * gives the file.
  */
 #include "fd.h"
 
@@ -338,4 +343,80 @@ long sys_recvmmsg(struct ctx *c, struct regs *r)
 			receive_all(c, r->rsi + i * sizeof(struct message),
 				    r->r10);
 	return ret;
+}
+
+/* ------------------------------------------------------------------ */
+
+#define PIDFD_THREAD_	O_EXCL
+
+/* What the host's file @fd is, which came from another process. */
+static u8 kind_by_name(int fd)
+{
+	char path[64], name[32], *end = path + sizeof(path);
+	long n;
+
+	num_put(str_put(path, end, "/proc/thread-self/fd/"), end, fd);
+	n = RAW4(__NR_readlinkat, AT_FDCWD, path, name, sizeof(name) - 1);
+	name[n > 0 ? n : 0] = 0;
+	if (str_eq(name, "anon_inode:[eventpoll]"))
+		return K_EPOLL;
+	/* What make_anchor() has made. */
+	return str_eq(name, "/memfd:ukl (deleted)") &&
+	       (RAW2(__NR_fcntl, fd, F_GETFL) & O_PATH) ? K_LIB : K_HOST;
+}
+
+/* The library kernel's file of the number @fd in the process or thread @pid. */
+static long file_of(struct ctx *c, long pid, int fd)
+{
+	int kid;
+	long k, n;
+
+	if (pid < 0)
+		return pid;
+	kid = kernel_id(pid);
+	if (!kid)
+		return refused(c, -EPERM);
+	k = LIB2(c, __NR_pidfd_open, kid, PIDFD_THREAD_);
+	if (k < 0)
+		return k;
+	n = LIB3(c, __NR_pidfd_getfd, k, fd, 0);
+	LIB1(c, __NR_close, k);
+	return n;
+}
+
+long sys_pidfd_getfd(struct ctx *c, struct regs *r)
+{
+	int target = r->rsi;
+	long fd, pid, k;
+	u8 kind;
+
+	fd = pass(c, r);
+	if (is_err(fd))
+		return fd;
+	pid = pid_of(r->rdi);
+	kind = kind_by_name(fd);
+	/* Ours are where theirs are: over fork and exec they keep their numbers. */
+	if (is_hidden(target) && pid > 0 && kernel_id(pid)) {
+		RAW1(__NR_close, fd);
+		return -EBADF;
+	}
+	if (kind == K_HOST)
+		return fd;
+	if (kind == K_EPOLL && pid == RAW0(__NR_getpid))
+		epoll_goes_out(c, target);
+	k = file_of(c, pid, target);
+	if (k < 0 && kind == K_EPOLL) {
+		c->refused = 0;
+		return fd;	/* one of the host's alone */
+	}
+	if (k < 0) {
+		RAW1(__NR_close, fd);
+		return k;
+	}
+	fd = settle(c, k, fd, true);
+	if (is_err(fd))
+		return fd;
+	c->files->note[fd] = kind == K_LIB ? note_of(c, fd) : 0;
+	set_kind(c, fd, kind);
+	return fd;
 }

@@ -71,6 +71,7 @@ static const struct name names[] = {
 	N(close_range, 3, 0), N(faccessat2, 4, 2), N(sysinfo, 1, 0),
 	N(epoll_pwait2, 6, 0), N(restart_syscall, 0, 0), N(mount, 5, 3),
 	N(umount2, 2, 1), N(unshare, 1, 0), N(setns, 2, 0), N(mkdirat, 3, 2),
+	N(pidfd_getfd, 3, 0),
 };
 
 static const char *const errors[] = {

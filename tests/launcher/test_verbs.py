@@ -76,6 +76,9 @@ def test_exec_errors(desk: Desk, web: Web) -> None:
     done = desk.ukl("exec", *line)
     assert (done.status, done.out) == (126, "")
     assert "statically linked" in done.err
+    done = desk.ukl("exec", "--allow-host", "--report", "r.json", *line)
+    assert (done.status, done.out) == (125, "")
+    assert "nothing is counted on the host's kernel" in done.err
     assert processes(desk) == [web.process.pid]
 
 

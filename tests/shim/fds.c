@@ -366,6 +366,156 @@ TEST(splice_loses_nothing)
 	SHOW(splice(lone, NULL, p[1], NULL, 10, 0));
 }
 
+/* Only some files of /proc can be spliced; all of /sys can. */
+TEST(splice_of_files_about_the_network)
+{
+	static const char *const names[] = {
+		"/proc/net/dev", "/proc/net/tcp", "/proc/self/net/route",
+		"/proc/self/ns/net", "/proc/net", "/sys/class/net",
+		"/sys/class/net/lo/mtu", "/proc/sys/net/ipv4/ip_forward",
+	};
+	int tmp = MUST(open("/tmp", O_TMPFILE | O_RDWR, 0600));
+	int p[2], s[2], i, f;
+	char b[4096];
+	loff_t at;
+	off_t off;
+
+	/* The host's own setting is whatever it is. */
+	f = MUST(open("/proc/sys/net/ipv4/ip_forward", O_WRONLY));
+	MUST(write(f, "1\n", 2));
+	close(f);
+	pair(s);
+	MUST(pipe2(p, O_NONBLOCK));
+	for (i = 0; i < (int)(sizeof(names) / sizeof(*names)); i++) {
+		puts(names[i]);
+		f = MUST(open(names[i], O_RDONLY));
+		SHOW(splice(f, NULL, p[1], NULL, 3, 0));
+		SHOW(lseek(f, 0, SEEK_CUR));
+		SHOW(splice(f, NULL, p[1], NULL, 100, 0));
+		SHOW(splice(f, NULL, p[1], NULL, 100, 0));
+		at = 2;
+		SHOW(splice(f, &at, p[1], NULL, 100, 0));
+		SHOW(at);
+		at = -1;
+		SHOW(splice(f, &at, p[1], NULL, 100, 0));
+		SHOW(splice(f, (void *)8, p[1], NULL, 100, 0));
+		SHOW(splice(f, NULL, p[1], &at, 100, 0));
+		SHOW(splice(f, NULL, p[0], NULL, 100, 0));
+		SHOW(splice(p[0], NULL, f, NULL, 100, 0));
+		SHOW(splice(f, NULL, s[0], NULL, 100, 0));
+		SHOW(splice(f, NULL, tmp, NULL, 100, 0));
+		SHOW(splice(f, NULL, p[1], NULL, 0, 0));
+		SHOW(splice(f, NULL, p[1], NULL, 100, 16));
+		SHOW(tee(f, p[1], 100, 0));
+		lseek(f, 0, SEEK_SET);
+		SHOW(sendfile(p[1], f, NULL, 100));
+		SHOW(lseek(f, 0, SEEK_CUR));
+		SHOW(sendfile(p[1], f, NULL, 100));
+		off = 1;
+		SHOW(sendfile(p[1], f, &off, 2));
+		SHOW(off);
+		SHOW(sendfile(s[0], f, &off, 100));
+		SHOW(off);
+		SHOW(sendfile(tmp, f, &off, 100));
+		SHOW(sendfile(p[0], f, NULL, 100));
+		SHOW(sendfile(f, tmp, NULL, 100));
+		SHOW(copy_file_range(f, NULL, tmp, NULL, 100, 0));
+		SHOW(copy_file_range(tmp, NULL, f, NULL, 100, 0));
+		memset(b, 0, sizeof(b));
+		SHOW(read(p[0], b, sizeof(b)));
+		puts(b);
+		SHOW(recv(s[1], b, sizeof(b), MSG_DONTWAIT));
+		close(f);
+		f = MUST(open(names[i], O_PATH));
+		SHOW(splice(f, NULL, p[1], NULL, 100, 0));
+		SHOW(sendfile(p[1], f, NULL, 100));
+		SHOW(sendfile(f, tmp, NULL, 100));
+		close(f);
+	}
+}
+
+TEST(splice_into_files_about_the_network)
+{
+	int f = MUST(open("/proc/sys/net/ipv4/ip_forward", O_RDWR));
+	int tmp = MUST(open("/tmp", O_TMPFILE | O_RDWR, 0600));
+	int p[2], n;
+	loff_t at = 0;
+	char b[16];
+
+	MUST(pipe2(p, O_NONBLOCK));
+	SHOW(splice(p[0], NULL, f, NULL, 100, 0));
+	MUST(write(p[1], "1\n", 2));
+	SHOW(splice(p[0], NULL, f, NULL, 100, 0));
+	SHOW(lseek(f, 0, SEEK_CUR));
+	SHOW(pread(f, b, sizeof(b), 0));
+	SHOW(b[0]);
+	SHOW(splice(p[0], NULL, f, NULL, 100, 0));
+	MUST(write(p[1], "0\n", 2));
+	SHOW(splice(p[0], &at, f, NULL, 100, 0));
+	SHOW(splice(p[0], NULL, f, (void *)8, 100, 0));
+	SHOW(splice(p[0], NULL, f, &at, 100, 0));
+	SHOW(at);
+	SHOW(pread(f, b, sizeof(b), 0));
+	SHOW(b[0]);
+	/* What it does not take stays. */
+	MUST(write(p[1], "nonsense", 8));
+	at = 0;
+	SHOW(splice(p[0], NULL, f, &at, 100, 0));
+	MUST(ioctl(p[0], FIONREAD, &n));
+	SHOW(n);
+	MUST(write(tmp, "1\n", 2));
+	lseek(tmp, 0, SEEK_SET);
+	lseek(f, 0, SEEK_SET);
+	SHOW(sendfile(f, tmp, NULL, 100));
+	SHOW(pread(f, b, sizeof(b), 0));
+	SHOW(b[0]);
+	close(p[1]);
+	read(p[0], b, sizeof(b));
+	SHOW(splice(p[0], NULL, f, NULL, 100, 0));
+}
+
+/* It waits for room, and takes nothing without. */
+TEST(splice_of_a_file_into_a_full_pipe)
+{
+	int f = MUST(open("/sys/class/net/lo/mtu", O_RDONLY)), p[2], say[2], i;
+	static char page[4096];
+	pid_t child;
+	double begun;
+
+	signal(SIGPIPE, SIG_IGN);
+	MUST(pipe(p));
+	MUST(pipe(say));
+	for (i = 0; i < 2; i++) {
+		MUST(fcntl(p[1], F_SETFL, O_NONBLOCK));
+		while (write(p[1], page, sizeof(page)) > 0)
+			;
+		SHOW(splice(f, NULL, p[1], NULL, 100, 0));
+		SHOW(sendfile(p[1], f, NULL, 100));
+		MUST(fcntl(p[1], F_SETFL, 0));
+		SHOW(splice(f, NULL, p[1], NULL, 100, SPLICE_F_NONBLOCK));
+		SHOW(lseek(f, 0, SEEK_CUR));
+		fflush(stdout);
+		child = fork();
+		if (!child) {
+			usleep(100000);
+			read(p[0], page, sizeof(page));
+			_exit(0);
+		}
+		begun = now();
+		if (i)
+			SHOW(sendfile(p[1], f, NULL, 100));
+		else
+			SHOW(splice(f, NULL, p[1], NULL, 100, 0));
+		SHOW(now() - begun > 0.05);
+		SHOW(lseek(f, 0, SEEK_SET));
+		reap(child);
+	}
+	close(p[0]);
+	SHOW(splice(f, NULL, p[1], NULL, 100, 0));
+	SHOW(sendfile(p[1], f, NULL, 100));
+	SHOW(lseek(f, 0, SEEK_CUR));
+}
+
 /* A connection that finds no number waits for one. */
 TEST(accept_without_a_number)
 {

@@ -2,6 +2,8 @@
 /* Descriptors of all kinds in messages between processes. */
 #include "same.h"
 
+#include <sys/prctl.h>
+
 #define MOST	8
 
 /* @n descriptors, or none, with one byte. */
@@ -658,6 +660,212 @@ TEST(a_socket_to_another_program)
 	MUST(write(s[1], &b, 1));
 	reap(child);
 	SHOW(read(s[1], &b, 1));
+}
+
+#ifndef SYS_pidfd_getfd
+#define SYS_pidfd_getfd	438
+#endif
+
+static int get_fd(int pidfd, int fd)
+{
+	return syscall(SYS_pidfd_getfd, pidfd, fd, 0);
+}
+
+/* Lives until @in is at its end; it has told what it has. */
+static void wait_here(int in, int out)
+{
+	char c;
+
+	write(out, "x", 1);
+	while (read(in, &c, 1) > 0)
+		;
+	fflush(stdout);
+	_exit(0);
+}
+
+TEST(taking_from_a_child)
+{
+	struct epoll_event e = { .events = EPOLLIN, .data.u64 = 4 };
+	int in[2], out[2], s[2], p[2], pidfd, got, i, n;
+	char b[64] = { 0 };
+	pid_t child;
+
+	MUST(pipe(in));
+	MUST(pipe(out));
+	pair(s);
+	fflush(stdout);
+	child = fork();
+	if (!child) {
+		int ep, t[2];
+
+		close(in[1]);
+		MUST(dup2(s[0], 30));
+		MUST(dup2(open("/proc/net/dev", O_RDONLY), 31));
+		MUST(dup2(open("/etc/passwd", O_RDONLY), 32));
+		MUST(dup2(socket(AF_NETLINK, SOCK_RAW, 0), 33));
+		pair(t);
+		ep = MUST(epoll_create1(0));
+		MUST(epoll_ctl(ep, EPOLL_CTL_ADD, t[0], &e));
+		MUST(dup2(ep, 34));
+		MUST(dup2(open("/tmp", O_PATH), 35));
+		MUST(dup2(t[1], 36));
+		MUST(dup2(open("/proc/self/ns/net", O_RDONLY), 37));
+		wait_here(in[0], out[1]);
+	}
+	close(in[0]);
+	close(s[0]);
+	MUST(read(out[0], b, 1));
+	pidfd = MUST(syscall(SYS_pidfd_open, child, 0));
+	show_open();
+	SHOW(got = get_fd(pidfd, 30));
+	SHOW(fcntl(got, F_GETFD));
+	SHOW(write(s[1], "socket", 6));
+	SHOW(read(got, b, 6));
+	puts(b);
+	/* It is the same file. */
+	SHOW(fcntl(got, F_SETFL, O_NONBLOCK));
+	SHOW(n = get_fd(pidfd, 30));
+	SHOW(!!(fcntl(n, F_GETFL) & O_NONBLOCK));
+	close(n);
+	SHOW(write(got, "back", 4));
+	SHOW(read(s[1], b, 4));
+	close(got);
+	SHOW(got = get_fd(pidfd, 31));
+	SHOW(read(got, b, 17));
+	puts(b);
+	SHOW(n = get_fd(pidfd, 31));
+	SHOW(lseek(n, 0, SEEK_CUR));
+	SHOW(get_fd(pidfd, 32));
+	SHOW(got = get_fd(pidfd, 33));
+	SHOW(getsockopt(got, SOL_SOCKET, SO_DOMAIN, &i,
+			&(socklen_t){ sizeof(i) }));
+	SHOW(i == AF_NETLINK);
+	SHOW(got = get_fd(pidfd, 34));
+	show_event(got, 0);
+	SHOW(n = get_fd(pidfd, 36));
+	SHOW(write(n, "x", 1));
+	show_event(got, 5000);
+	e.data.u64 = 5;
+	MUST(pipe(p));
+	SHOW(epoll_ctl(got, EPOLL_CTL_ADD, p[0], &e));
+	SHOW(epoll_ctl(got, EPOLL_CTL_ADD, s[1], &e));
+	SHOW(get_fd(pidfd, 35));
+	SHOW(got = get_fd(pidfd, 37));
+	SHOW(ioctl(got, TCGETS, &n));
+	show_open();
+	SHOW(get_fd(pidfd, 38));
+	SHOW(get_fd(pidfd, -1));
+	SHOW(get_fd(99, 30));
+	SHOW(get_fd(s[1], 30));
+	SHOW(get_fd(out[0], 30));
+	SHOW(syscall(SYS_pidfd_getfd, pidfd, 30, 1));
+	show_open();
+	/* Its end. */
+	close(in[1]);
+	waitid(P_PID, child, &(siginfo_t){ 0 }, WEXITED | WNOWAIT);
+	SHOW(get_fd(pidfd, 30));
+	reap(child);
+	SHOW(get_fd(pidfd, 30));
+}
+
+TEST(taking_from_oneself)
+{
+	struct epoll_event e = { .events = EPOLLIN, .data.u64 = 6 };
+	int s[2], p[2], pidfd, got, ep, i, had = 0, gives = 0;
+	char b;
+
+	pair(s);
+	MUST(pipe(p));
+	ep = MUST(epoll_create1(0));
+	MUST(epoll_ctl(ep, EPOLL_CTL_ADD, s[0], &e));
+	pidfd = MUST(syscall(SYS_pidfd_open, getpid(), 0));
+	SHOW(got = get_fd(pidfd, s[0]));
+	SHOW(fcntl(got, F_GETFD));
+	close(s[0]);
+	SHOW(write(s[1], "x", 1));
+	show_event(ep, 5000);
+	SHOW(read(got, &b, 1));
+	SHOW(got = get_fd(pidfd, ep));
+	e.data.u64 = 7;
+	SHOW(epoll_ctl(got, EPOLL_CTL_ADD, p[0], &e));
+	SHOW(write(p[1], "x", 1));
+	show_event(ep, 5000);
+	show_event(got, 5000);
+	SHOW(get_fd(pidfd, pidfd));
+	/* Nothing but what is seen to be open. */
+	for (i = 0; i < 5000; i++) {
+		had += fcntl(i, F_GETFD) >= 0;
+		got = get_fd(pidfd, i);
+		gives += got >= 0;
+		close(got);
+	}
+	SHOW(had == gives);
+	show_open();
+}
+
+TEST(role_holder)
+{
+	int port, l = listener(&port), in = 0, out = 1;
+
+	/* Where Yama would let nobody else look. */
+	prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY);
+	MUST(dup2(l, 20));
+	if (l != 20)
+		close(l);
+	write(out, &port, sizeof(port));
+	wait_here(in, out);
+}
+
+/* It has been executed: its table in the library kernel is as old as it. */
+TEST(taking_from_another_program)
+{
+	int in[2], out[2], pidfd, got, port, c;
+	struct rlimit r;
+	char b;
+	pid_t child;
+
+	MUST(pipe(in));
+	MUST(pipe(out));
+	fflush(stdout);
+	child = fork();
+	if (!child) {
+		dup2(in[0], 0);
+		dup2(out[1], 1);
+		closefrom(3);
+		execl("/proc/self/exe", arguments[0], "role_holder", NULL);
+		die("exec");
+	}
+	close(in[0]);
+	close(out[1]);
+	MUST(read(out[0], &port, sizeof(port)));
+	MUST(read(out[0], &b, 1));
+	pidfd = MUST(syscall(SYS_pidfd_open, child, 0));
+	SHOW(got = get_fd(pidfd, 20));
+	/* Who holds it may go. */
+	getrlimit(RLIMIT_NOFILE, &r);
+	c = r.rlim_cur;
+	r.rlim_cur = 4;
+	MUST(setrlimit(RLIMIT_NOFILE, &r));
+	SHOW(get_fd(pidfd, 20));
+	r.rlim_cur = c;
+	MUST(setrlimit(RLIMIT_NOFILE, &r));
+	close(in[1]);
+	reap(child);
+	c = dial(port);
+	SHOW(accept(got, NULL, NULL));
+	SHOW(write(c, "x", 1));
+	show_open();
+}
+
+/* By test_rights.py: from a role_holder that is not our child. */
+TEST(role_take)
+{
+	int pidfd = MUST(syscall(SYS_pidfd_open, atoi(arguments[2]), 0));
+
+	SHOW(get_fd(pidfd, 20));
+	SHOW(get_fd(pidfd, 0));
+	/* Nothing is left over. */
+	SHOW(dup(0));
 }
 
 /* By test_rights.py: descriptor 0 leads out of the instance. */

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from inside import Inside
 
+from hijack.instance import Instance
+
 OUTSIDE = """\
 send_fds(0, &s, 1): EPERM
 send_fds(0, &ep, 1): EPERM
@@ -67,3 +69,39 @@ def test_files_under_way_are_let_go(
     # All that are kept would be looked at twice a second.
     kept = inside.run("cat", "/proc/net/sockstat").stdout
     assert "TCP: inuse 0" in kept, kept
+
+
+def test_taking_from_a_stranger(
+    inside: Inside, compiled: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Any process of the instance may take; one of another instance finds nothing."""
+    program = compiled("rights")
+    with (
+        Instance.boot(directory=tmp_path / "j", name="other", keep=True) as other,
+        subprocess.Popen(
+            [program, "role_holder"],
+            env=inside.environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        ) as holder,
+    ):
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        assert holder.stdout.read(5)[4:] == b"x"
+        for who, socket_is in (
+            (inside, "4"),
+            (Inside(inside.instance, inside.shim, loader=True), "4"),
+            (Inside(other, inside.shim), "EPERM"),
+        ):
+            free = 4 if socket_is == "EPERM" else 5
+            done = who.run(program, "role_take", holder.pid)
+            assert (done.stdout, done.stderr, done.returncode) == (
+                f"get_fd(pidfd, 20): {socket_is}\n"
+                f"get_fd(pidfd, 0): {free}\n"
+                f"dup(0): {free + 1}\n"
+                "end of role_take\n",
+                "",
+                0,
+            )
+        holder.stdin.close()
+        assert holder.wait(30) == 0

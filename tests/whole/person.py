@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from tinytree import ROOT
 
@@ -57,20 +58,24 @@ class User:
         assert done.returncode == 0, done.stderr + done.stdout
         return done.stdout
 
-    def start(self, *arguments: object) -> subprocess.Popen[str]:
+    def start(
+        self, *arguments: object, stdin: IO[str] | None = None
+    ) -> subprocess.Popen[str]:
         """``./ukl-run ARGUMENT...``, which goes on until the test ends."""
-        return self._start("ukl-run", *arguments)
+        return self._start("ukl-run", *arguments, stdin=stdin)
 
     def start_ukl(self, *arguments: object) -> subprocess.Popen[str]:
         """``./ukl ARGUMENT...``, the same way."""
         return self._start("ukl", *arguments)
 
-    def _start(self, script: str, *arguments: object) -> subprocess.Popen[str]:
+    def _start(
+        self, script: str, *arguments: object, stdin: IO[str] | None = None
+    ) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [str(ROOT / script), *(str(word) for word in arguments)],
             env=self.environment(),
             cwd=self.directory,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if stdin is None else stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -1,4 +1,4 @@
-"""``ukl-run --report FILE``: what ran where, what was trapped, what was refused."""
+"""``--report FILE``: what ran where, what was trapped, what was refused."""
 
 from __future__ import annotations
 
@@ -154,6 +154,50 @@ def test_one_that_outlives_the_first(user: User) -> None:
         assert counted(report, "mkdir") == (0, 0, 0)
         words.write("go on\n")
     assert eventually(lambda: counted(read(file), "mkdir") == (1, 0, 0))
+
+
+@pytest.mark.parametrize("via", ["preload", "loader"])
+def test_one_that_joins_has_its_own(user: User, program: Path, via: str) -> None:
+    files = [user.directory / name for name in ("first.json", "own.json", "own.txt")]
+    script = 'echo ready; read line; mkdir . 2>&-; "$0"'
+    line = ["--name", "box", "--report", files[0], "sh", "-c", script, program]
+    ours, theirs = os.pipe()
+    with os.fdopen(ours) as stdin, os.fdopen(theirs, "w") as words:
+        first = user.start(*line, stdin=stdin)
+        assert first.stdout is not None
+        assert first.stdout.readline() == "ready\n"
+        joins = ("exec", "--via", via, "--report")
+        for file in files[1:]:
+            done = user.do("ukl", *joins, file, "box", program)
+            assert (done.returncode, done.stdout, done.stderr) == (3, "", "")
+        done = user.do("ukl", *joins, "/dev/full", "box", program)
+        assert done.returncode == 125
+        assert done.stderr == "ukl: --report: /dev/full is not a regular file\n"
+        # Nothing is there of the first one's, which runs on.
+        assert files[0].stat().st_size == 0
+        words.write("go on\n")
+    assert first.wait(30) == 3
+    report = read(files[1])
+    assert report["command"] == [str(program)]
+    assert counted(report, "getsockopt") == (0, 30, 0)
+    assert counted(report, "getppid") == (21, 0, 0)
+    assert counted(report, "io_uring_setup") == (0, 0, 1)
+    assert counted(report, "mkdir") == (0, 0, 0)
+    rows = [line.split() for line in files[2].read_text().splitlines()]
+    assert ["getsockopt", "30"] in rows
+    # Nor has the first one counted what joined.
+    report = read(files[0])
+    assert counted(report, "getsockopt") == (0, 30, 0)
+    assert sum(counted(report, "mkdir")) == 1
+
+
+def test_one_that_is_killed_after_joining(user: User, program: Path) -> None:
+    file = user.directory / "r.json"
+    user.run("--keep", "--name", "box", "true")
+    line = ("exec", "--report", file, "box", program, signal.SIGKILL.value)
+    assert user.do("ukl", *line).returncode == -signal.SIGKILL
+    assert eventually(lambda: file.stat().st_size > 0)
+    assert counted(read(file), "getsockopt") == (0, 30, 0)
 
 
 def test_it_says_at_once_what_cannot_be_written(user: User) -> None:
