@@ -252,13 +252,20 @@ static void attach(struct ctx *c)
 }
 
 /*
- * The program that called exec was one of the instance's, and so are we: its
- * task is ours.  Unless it is idle, it is told of the exec at once.
+ * The program that forked or called exec was one of the instance's, and so are
+ * we: our task is there.  Unless it is idle, it is told of an exec at once.
  */
 void attach_late(struct ctx *c)
 {
-	long err = ukl_exec_attach(&me.kernel, me.late, &c->th);
+	long err;
 
+	if (me.forked) {
+		c->th = me.forked;
+		me.forked = NULL;
+		ukl_fork_child(c->th);
+		return;
+	}
+	err = ukl_exec_attach(&me.kernel, me.late, &c->th);
 	if (err < 0)
 		why_not(err);
 	if (err)

@@ -179,7 +179,8 @@ struct process {
 	char via[8];			/* UKL_VIA: loader, or nothing */
 	bool service;			/* UKL_SERVICE: see UKL_PROC_SERVICE */
 	int exe_fd;			/* the program's file, if loaded by us */
-	u32 late;			/* its thread's record, see thread_of() */
+	u32 late;			/* its thread's record, see thread_of() … */
+	struct ukl_thread *forked;	/* … and where that is, if mapped */
 	u8 *ep_shared;			/* see sys_epoll.c */
 	u32 threads;			/* that the process has */
 };
@@ -323,8 +324,10 @@ void attach_late(struct ctx *c);
 
 /*
  * The record through which this thread calls the library kernel.  Most programs
- * that others execute never do, and a page of the library kernel's that nobody
- * touches costs nothing: after exec the process attaches when it first calls.
+ * that others execute never do, nor do the children that execute them, and a page
+ * of the library kernel's that nobody touches costs nothing: after exec, and
+ * after a fork without files of the instance, a process attaches when it first
+ * calls.
  */
 static inline struct ukl_thread *thread_of(struct ctx *c)
 {

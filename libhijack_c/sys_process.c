@@ -118,6 +118,7 @@ static long engine(struct ctx *c, u64 flags, u64 sp, long nr, long *args)
 	struct ctx *child = NULL;
 	u64 mask;
 	long pid, err;
+	u32 id;
 
 	mask = block_all();
 	err = -ERESTARTNOINTR;
@@ -141,13 +142,17 @@ static long engine(struct ctx *c, u64 flags, u64 sp, long nr, long *args)
 		if (thread)
 			me.threads = 1;
 	}
+	id = record->id;
 	pid = host_clone(child, nr, args);
 	if (!pid) {
 		/* The child, in memory of its own. */
-		c->th = record;
 		c->tid = RAW0(__NR_gettid);
 		own_context_only(c);
-		ukl_fork_child(record);
+		c->th = NULL;
+		me.forked = record;
+		me.late = id;
+		if (has_lib_files(c))
+			thread_of(c);
 		if (sp)
 			c->r.rsp = sp;
 		if (flags & CLONE_CLEAR_SIGHAND) {
