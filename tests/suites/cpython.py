@@ -132,6 +132,8 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=900.0, help="for a module")
     parser.add_argument("--keep", type=Path, help="a directory for all outputs")
     given = parser.parse_args()
+    # A shell's background job ignores it, and so would the tests.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     python = given.python or find_python()
     where = given.keep or Path(tempfile.mkdtemp(prefix="ukl-cpython-"))
     where.mkdir(parents=True, exist_ok=True)

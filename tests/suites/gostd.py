@@ -7,8 +7,8 @@ Builds the tests of each package twice, as a static program without cgo and as o
 is linked with libc, and runs both on both sides, in the package's directory. Prints how
 many tests (parts of tests and examples count) pass on the host and how many of these
 pass under ukl, and the differences. Both sides have a network with nothing but a
-loopback. It takes Go with its sources (Debian's golang-go) and a C compiler. A test
-that differs is run again alone, on both sides: some fail now and then on a busy machine.
+loopback. It takes Go with its sources (Debian's golang-go) and a C compiler. A test that
+differs is run again alone, on both sides: some fail now and then on a busy machine.
 
 Exit status: 0 if at least 99.5 % of what passes on the host passes under ukl.
 """
@@ -36,7 +36,7 @@ KINDS = {
 }
 TEST_SECONDS = 300
 PROCESSES = 10
-BEGINS = re.compile(r"^=== RUN +(\S+)$", re.MULTILINE)
+STIRS = re.compile(r"^=== (RUN|PAUSE|CONT) +(\S+)$", re.MULTILINE)
 ENDS = re.compile(r"--- (PASS|FAIL|SKIP): (\S+) \(")
 Outcomes = dict[str, str]
 
@@ -116,19 +116,21 @@ class Side:
     def run(self, tests: list[str], log: Path) -> Outcomes:
         """The outcome of each test: PASS, FAIL or SKIP.
 
-        Tests that had begun when the process ended, or was killed for taking longer
-        than ``seconds``, have failed; another process goes on with those that had not.
+        Tests that ran when the process ended, or was killed for taking longer than
+        ``seconds``, have failed; another process goes on with those that had not begun,
+        or had made way for others.
         """
         log.unlink(missing_ok=True)
         found: Outcomes = {}
         left = tests
         for _ in range(PROCESSES):
             text, broken = self.once(left, log)
-            begun = BEGINS.findall(text)
-            found |= dict.fromkeys(begun, "FAIL")
-            found |= {test: outcome for outcome, test in ENDS.findall(text)}
+            last = {test: word for word, test in STIRS.findall(text)}
+            new = {test: "FAIL" for test, word in last.items() if word != "PAUSE"}
+            new |= {test: outcome for outcome, test in ENDS.findall(text)}
+            found |= new
             left = [test for test in left if test not in found]
-            if not broken or not begun or not left:
+            if not broken or not new or not left:
                 break
         return found
 
@@ -141,6 +143,8 @@ def main() -> int:
     parser.add_argument("--long", action="store_true", help="without -test.short")
     parser.add_argument("--keep", type=Path, help="a directory for all outputs")
     given = parser.parse_args()
+    # A shell's background job ignores it, and so would the tests.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     where = given.keep or Path(tempfile.mkdtemp(prefix="ukl-gostd-"))
     where.mkdir(parents=True, exist_ok=True)
     root = subprocess.check_output(["go", "env", "GOROOT"], text=True).strip()
