@@ -5,10 +5,11 @@
 
 Builds the tests of each package twice, as a static program without cgo and as one that
 is linked with libc, and runs both on both sides, in the package's directory. Prints how
-many tests (parts of tests and examples count) pass on the host and how many of these
+many tests pass on the host (parts of tests and examples count) and how many of these
 pass under ukl, and the differences. Both sides have a network with nothing but a
-loopback. It takes Go with its sources (Debian's golang-go) and a C compiler. A test that
-differs is run again alone, on both sides: some fail now and then on a busy machine.
+loopback. It takes Go with its sources (Debian's golang-go) and a C compiler. A test
+that differs is run again alone, on both sides: some fail now and then on a busy
+machine.
 
 Exit status: 0 if at least 99.5 % of what passes on the host passes under ukl.
 """
