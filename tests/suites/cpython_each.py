@@ -105,13 +105,14 @@ def main() -> None:
     # Of these, what works without one on the host is compared.
     support.use_resources = ["network"]
     support.verbose = 0
-    record = Path(name)
+    record = Path(name).resolve()
     before = record.read_text().splitlines() if record.exists() else []
     seen = {json.loads(line).get("begins") for line in before}
-    suite = unittest.defaultTestLoader.loadTestsFromName(f"test.{module}")
-    left = unittest.TestSuite(test for test in flat(suite) if test.id() not in seen)
     with record.open("a") as stream, tempfile.TemporaryDirectory() as where:
+        # Some modules write there as they are imported.
         os.chdir(where)
+        suite = unittest.defaultTestLoader.loadTestsFromName(f"test.{module}")
+        left = unittest.TestSuite(test for test in flat(suite) if test.id() not in seen)
         result = Written(stream, float(seconds))
         left.run(result)
         result.put(done=module)
