@@ -41,7 +41,7 @@ struct ctx *ctx_new(void)
 		}
 	}
 	_Static_assert(sizeof(*c) + sizeof(*c->sig) <= PAGE,
-		       "a context and the first one's handlers");
+		       "a context and handlers beside it");
 	p = map_memory(PAGE + 2 * STACK_SIZE + PAGE);
 	if (!p)
 		return NULL;
@@ -322,12 +322,11 @@ struct ctx *join(char **env, struct words *w, struct state *s, u64 *mask)
 	else
 		RAW2(__NR_arch_prctl, ARCH_SET_GS, c);
 	ctx_install(c);
-	/* On the context's page, which stays. */
-	c->sig = (struct sighand *)(c + 1);
+	c->sig = sig_beside(c);
 	c->files = files_new();
 	if (!c->files)
 		give_up("no memory", "", "");
-	c->sig->refs = 1;
+	c->sig->used = 1;
 	install(SIGSEGV_);
 	install(SIGBUS_);
 	install(SIGSYS_);

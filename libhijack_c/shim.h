@@ -60,7 +60,7 @@ struct action {
 /* The program's view of its signals; shared by threads, copied by fork. */
 struct sighand {
 	u32 lock;
-	u32 refs;
+	u32 used;		/* see sig_beside() */
 	u64 known;		/* bit n-1: act[n-1] is what the program has */
 	struct action act[64];
 };
@@ -152,6 +152,12 @@ struct ctx {
 	struct raw_info sys_info; /* of the SIGSYS that one wants … */
 	u32 sys_info_set;	/* … if set */
 };
+
+/* The place for handlers on a context's own page, which is never unmapped. */
+static inline struct sighand *sig_beside(struct ctx *c)
+{
+	return (struct sighand *)(c + 1);
+}
 
 _Static_assert(offsetof(struct ctx, in) == CTX_IN, "layout");
 _Static_assert(offsetof(struct ctx, pending) == CTX_PENDING, "layout");

@@ -39,10 +39,18 @@ void clone_child(struct ctx *c)
 	set_mask(c->mask_tmp);
 }
 
+static void sig_put(struct ctx *c)
+{
+	if (c->sig == sig_beside(c))
+		c->sig->used = 0;
+	else
+		unmap_memory(c->sig, sizeof(*c->sig));
+}
+
 static void drop_child(struct ctx *child, bool sig, bool files)
 {
 	if (sig)
-		unmap_memory(child->sig, sizeof(*child->sig));
+		sig_put(child);
 	if (files)
 		files_put(child->files);
 	if (child->io)
@@ -80,11 +88,14 @@ static struct ctx *make_child(struct ctx *c, u64 flags, u64 sp)
 	if (own_sig) {
 		if (flags & CLONE_VFORK)
 			know_all(c->sig);
-		child->sig = map_memory(sizeof(*child->sig));
+		/* Threads may still use what was this context's once. */
+		child->sig = sig_beside(child)->used ?
+			     map_memory(sizeof(*child->sig)) : sig_beside(child);
 		if (!child->sig)
 			goto out;
 		memcpy(child->sig, c->sig, sizeof(*c->sig));
 		child->sig->lock = 0;
+		child->sig->used = 1;
 		if (flags & CLONE_CLEAR_SIGHAND)
 			for (i = 0; i < 64; i++)
 				if (child->sig->act[i].handler > 1)
@@ -94,7 +105,7 @@ static struct ctx *make_child(struct ctx *c, u64 flags, u64 sp)
 		child->files = files_copy(c->files);
 		if (!child->files) {
 			if (own_sig)
-				unmap_memory(child->sig, sizeof(*child->sig));
+				sig_put(child);
 			goto out;
 		}
 	} else {
