@@ -161,7 +161,7 @@ static long engine(struct ctx *c, u64 flags, u64 sp, long nr, long *args)
 		own_context_only(c);
 		c->th = NULL;
 		me.forked = record;
-		me.late = id;
+		me.late = id | UKL_EXEC_FORKED;
 		if (has_lib_files(c))
 			thread_of(c);
 		if (sp)

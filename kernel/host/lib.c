@@ -637,6 +637,7 @@ unsigned int ukl_exec_prepare(struct ukl_thread *th)
 int ukl_exec_attach(const struct ukl_files *files, unsigned int id,
 		    struct ukl_thread **out)
 {
+	unsigned int forked = id & UKL_EXEC_FORKED;
 	struct ukl_thread *th;
 	long err = ukl_map(files->memory, files->image, NULL);
 	int i;
@@ -644,12 +645,17 @@ int ukl_exec_attach(const struct ukl_files *files, unsigned int id,
 	if (err)
 		return err;
 	err = -EINVAL;
+	id &= ~UKL_EXEC_FORKED;
 	if (!id || id > UKL_MAX_THREADS)
 		goto undo;
 	th = &me.image->shared->thread[id - 1];
 	err = -ESRCH;
-	if (th->state != UKL_TH_LIVE ||
-	    th->proc->pid != host(SYS_getpid, 0, 0, 0, 0, 0, 0))
+	if (th->state != UKL_TH_LIVE)
+		goto undo;
+	/* The parent may not have come to saying who this is. */
+	if (forked)
+		ukl_fork_child(th);
+	else if (th->proc->pid != host(SYS_getpid, 0, 0, 0, 0, 0, 0))
 		goto undo;
 	err = need_altstack();
 	if (err)

@@ -253,6 +253,32 @@ TEST(exec_epoll)
 	reap(child);
 }
 
+TEST(role_goes_first)
+{
+	int s = socket(AF_INET, SOCK_STREAM, 0);
+
+	SHOW(s);
+	SHOW(shutdown(s, SHUT_WR));
+	fflush(stdout);
+	kill(getppid(), SIGCONT);
+}
+
+/* A parent that does not run before its child has executed a program. */
+TEST(exec_before_the_parent_goes_on)
+{
+	char *argv[4], *path = self_argv("role_goes_first", "", argv);
+	pid_t child;
+
+	fflush(stdout);
+	child = syscall(SYS_clone, CLONE_VFORK | SIGCHLD, 0, 0, 0, 0);
+	if (!child) {
+		kill(getppid(), SIGSTOP);
+		execve(path, argv, environ);
+		_exit(9);
+	}
+	reap(child);
+}
+
 static void script(const char *path, const char *text)
 {
 	int fd = open(path, O_CREAT | O_WRONLY | O_TRUNC, 0755);

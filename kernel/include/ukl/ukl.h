@@ -153,8 +153,11 @@ int ukl_abandon(struct ukl_thread *th, struct ukl_thread *child);
 /**
  * execve(): the new program attaches to the record of the thread that called
  * exec.  Descriptors marked close-on-exec are closed there, as by execve(2).
- * Returns 1 if others are open, 0 if none is.
+ * Returns 1 if others are open, 0 if none is.  The child of a fork may exec
+ * before it has called ukl_fork_child(), with its record's id and
+ * UKL_EXEC_FORKED for @id.
  */
+#define UKL_EXEC_FORKED	0x80000000u
 unsigned int ukl_exec_prepare(struct ukl_thread *th);
 int ukl_exec_attach(const struct ukl_files *files, unsigned int id,
 		    struct ukl_thread **th);
