@@ -11,7 +11,7 @@ import fcntl
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -86,13 +86,9 @@ def is_current(checkout: Path) -> bool:
     return kept == _text(digest(checkout), directory)
 
 
-def build_if_needed(checkout: Path) -> None:
-    """Build what is missing or old, with progress on standard error.
-
-    Raises UklError, or SystemExit after a failure that has been told already.
-    """
-    if is_current(checkout):
-        return
+@contextmanager
+def _alone(checkout: Path) -> Iterator[bool]:
+    """While nobody else builds ``checkout``; yields whether somebody has just done."""
     directory = paths.meson_directory(checkout)
     lock_path = directory.with_name(f"{directory.name}.lock")
     try:
@@ -103,21 +99,41 @@ def build_if_needed(checkout: Path) -> None:
             f"cannot build below {directory.parent}: {error.strerror}",
             "set XDG_CACHE_HOME to a directory you may write to",
         ) from None
+    waited = False
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             print("ukl: waiting for another build", file=sys.stderr, flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if is_current(checkout):
-                return
-        build(checkout, [])
+            waited = True
+        yield waited
     finally:
         os.close(lock)
 
 
+def build_if_needed(checkout: Path) -> None:
+    """Build what is missing or old, with progress on standard error.
+
+    Raises UklError, or SystemExit after a failure that has been told already.
+    """
+    if is_current(checkout):
+        return
+    with _alone(checkout) as waited:
+        if not (waited and is_current(checkout)):
+            _build(checkout, [])
+
+
 def build(checkout: Path, arguments: list[str]) -> str:
-    """Build and leave the stamp; the result line of the kernel builder."""
+    """Build and leave the stamp; the result line of the kernel builder.
+
+    Raises as build_if_needed() does.
+    """
+    with _alone(checkout):
+        return _build(checkout, arguments)
+
+
+def _build(checkout: Path, arguments: list[str]) -> str:
     from hijack import mesonbuild
 
     # Before the build: what is edited meanwhile is built next time.

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -114,15 +115,21 @@ def test_a_build_that_fails_leaves_no_stamp(
     assert not stamp.is_current(checkout)
 
 
-def test_two_that_need_a_build_take_turns(checkout: Path) -> None:
+@pytest.mark.parametrize(
+    ("how", "times"), [("build_if_needed(checkout)", 1), ("build(checkout, [])", 2)]
+)
+def test_two_that_need_a_build_take_turns(
+    checkout: Path, how: str, times: int
+) -> None:
     edit(checkout / "meson.build")
     code = (
         "import sys, time; from pathlib import Path\n"
         "from hijack import mesonbuild, stamp\n"
         "def build(arguments):\n"
-        "    print('built', flush=True); time.sleep(1); return ''\n"
-        "mesonbuild.build = build\n"
-        "stamp.build_if_needed(Path(sys.argv[1]))\n"
+        "    begun = time.monotonic(); time.sleep(1)\n"
+        "    print(begun, time.monotonic()); return ''\n"
+        "mesonbuild.build = build; checkout = Path(sys.argv[1])\n"
+        f"stamp.{how}\n"
     )
     both = [
         subprocess.Popen(
@@ -135,7 +142,9 @@ def test_two_that_need_a_build_take_turns(checkout: Path) -> None:
         for _ in range(2)
     ]
     said = [one.communicate(timeout=20) for one in both]
-    assert sorted(out for out, _ in said) == ["", "built\n"]
+    builds = sorted(tuple(map(float, out.split())) for out, _ in said if out)
+    assert len(builds) == times
+    assert all(one[1] <= next_one[0] for one, next_one in pairwise(builds))
     assert sorted(err for _, err in said) == ["", "ukl: waiting for another build\n"]
 
 
