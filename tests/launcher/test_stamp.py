@@ -118,9 +118,7 @@ def test_a_build_that_fails_leaves_no_stamp(
 @pytest.mark.parametrize(
     ("how", "times"), [("build_if_needed(checkout)", 1), ("build(checkout, [])", 2)]
 )
-def test_two_that_need_a_build_take_turns(
-    checkout: Path, how: str, times: int
-) -> None:
+def test_two_that_need_a_build_take_turns(checkout: Path, how: str, times: int) -> None:
     edit(checkout / "meson.build")
     code = (
         "import sys, time; from pathlib import Path\n"
