@@ -36,7 +36,7 @@ static const sys_fn table[TABLE_SIZE] = {
 	CALL(preadv, sys_fd1), CALL(pwritev, sys_fd1),
 	CALL(preadv2, sys_fd1), CALL(pwritev2, sys_fd1),
 	CALL(fstat, sys_fstat), CALL(fstatfs, sys_fd1),
-	CALL(getdents, sys_fd1), CALL(getdents64, sys_fd1),
+	CALL(getdents, sys_getdents), CALL(getdents64, sys_getdents),
 	CALL(fsync, sys_fd1), CALL(fdatasync, sys_fd1),
 	CALL(ftruncate, sys_fd1), CALL(fchmod, sys_fd1),
 	CALL(fchown, sys_fd1), CALL(fallocate, sys_fd1),

@@ -47,6 +47,7 @@ long sys_dup3(struct ctx *c, struct regs *r);
 long sys_fcntl(struct ctx *c, struct regs *r);
 long sys_ioctl(struct ctx *c, struct regs *r);
 long sys_fd1(struct ctx *c, struct regs *r);
+long sys_getdents(struct ctx *c, struct regs *r);
 long sys_fstat(struct ctx *c, struct regs *r);
 long sys_sendfile(struct ctx *c, struct regs *r);
 long sys_splice(struct ctx *c, struct regs *r);

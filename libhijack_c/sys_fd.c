@@ -13,10 +13,12 @@
 
 #include <fcntl.h>
 #include <linux/close_range.h>
+#include <linux/magic.h>
 #include <linux/memfd.h>
 #include <linux/sched.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 #define F_DUPFD_CLOEXEC_	1030
 #define FIONCLEX_		0x5450
@@ -410,6 +412,84 @@ long sys_fd1(struct ctx *c, struct regs *r)
 		return -EBADF;
 	}
 	return pass(c, r);
+}
+
+/*
+ * Is it the list of this process's descriptors: /proc/N/fd, fdinfo, or a
+ * thread's?  /proc may be mounted anywhere.
+ */
+static bool lists_own_files(int fd)
+{
+	char path[64], where[512], *end = path + sizeof(path), *p, *q;
+	struct statfs fs;
+	long n;
+
+	if (RAW2(__NR_fstatfs, fd, &fs) || fs.f_type != PROC_SUPER_MAGIC)
+		return false;
+	num_put(str_put(path, end, "/proc/self/fd/"), end, fd);
+	n = RAW4(__NR_readlinkat, AT_FDCWD, path, where, sizeof(where) - 1);
+	if (n <= 0)
+		return false;
+	where[n] = 0;
+	p = where + n;
+	while (p > where && *--p != '/')
+		;
+	if (!str_eq(p, "/fd") && !str_eq(p, "/fdinfo"))
+		return false;
+	*p = 0;
+	while (p > where && *--p != '/')
+		;
+	for (q = p; q - where > 4 && q[-1] != '/'; q--)
+		;
+	if (q - where > 4 && str_starts(q, "task/")) {
+		/* The number before is the process's. */
+		p = q - 1;
+		*p = 0;
+		while (p > where && *--p != '/')
+			;
+	}
+	return (long)num_parse(p + 1) == RAW0(__NR_getpid);
+}
+
+/* The same begin, and the name elsewhere. */
+struct dirent_head {
+	u64 ino, off;
+	unsigned short reclen;
+};
+
+/* Without the entries of our own descriptors; what is left of @n bytes. */
+static long without_hidden(struct ctx *c, char *buf, long n, int name)
+{
+	long at, to = 0, len;
+
+	for (at = 0; at < n; at += len) {
+		len = ((struct dirent_head *)(buf + at))->reclen;
+		if (buf[at + name] != '.' &&
+		    kind_of(c, num_parse(buf + at + name)) == K_HIDDEN)
+			continue;
+		/* Forwards: what is overwritten has been looked at. */
+		if (to != at)
+			memcpy(buf + to, buf + at, len);
+		to += len;
+	}
+	return to;
+}
+
+long sys_getdents(struct ctx *c, struct regs *r)
+{
+	int name = r->rax == __NR_getdents64 ?
+		   (int)offsetof(struct dirent64, name) :
+		   (int)sizeof(u64[2]) + (int)sizeof(short);
+	long n, left;
+
+	if (kind_of(c, r->rdi) != K_HOST)
+		return sys_fd1(c, r);
+	do {
+		n = left = pass(c, r);
+		if (n > 0 && lists_own_files(r->rdi))
+			left = without_hidden(c, (char *)r->rsi, n, name);
+	} while (n > 0 && !left);
+	return left;
 }
 
 long sys_fstat(struct ctx *c, struct regs *r)

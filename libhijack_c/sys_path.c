@@ -91,14 +91,16 @@ static const char *any_proc(const char *p, char *at, char *end)
 
 /*
  * A path in /proc/self/fd or /dev/fd, to a file of the library kernel or through
- * a directory of its: the same there.
+ * a directory of its: the same there.  Where a descriptor of ours is, the
+ * library kernel has none.
  */
 static bool through_fd(struct ctx *c, const char *p, struct way *w)
 {
 	u64 fd;
 
 	p = p ? number(p, &fd) : NULL;
-	if (!p || fd >= MAX_FD || kind_of(c, fd) != K_LIB)
+	if (!p || fd >= MAX_FD ||
+	    (kind_of(c, fd) != K_LIB && kind_of(c, fd) != K_HIDDEN))
 		return false;
 	str_put(num_put(way_put(w, "/proc/self/fd/", ""), WAY_END(w), fd),
 		WAY_END(w), p);
