@@ -451,25 +451,33 @@ static bool lists_own_files(int fd)
 	return (long)num_parse(p + 1) == RAW0(__NR_getpid);
 }
 
-/* The same begin, and the name elsewhere. */
-struct dirent_head {
-	u64 ino, off;
-	unsigned short reclen;
+/* Of getdents() and of getdents64(): the same begin, the name elsewhere. */
+union dirent_head {
+	struct {
+		u64 ino, off;
+		unsigned short reclen;
+	};
+	char bytes[48];		/* with a name that is a number */
 };
 
 /* Without the entries of our own descriptors; what is left of @n bytes. */
 static long without_hidden(struct ctx *c, char *buf, long n, int name)
 {
+	union dirent_head d;
 	long at, to = 0, len;
 
 	for (at = 0; at < n; at += len) {
-		len = ((struct dirent_head *)(buf + at))->reclen;
-		if (buf[at + name] != '.' &&
-		    kind_of(c, num_parse(buf + at + name)) == K_HIDDEN)
+		len = sizeof(d) - 1;
+		memset(&d, 0, sizeof(d));
+		if (get_user(&d, buf + at, n - at < len ? n - at : len))
+			return -EFAULT;
+		len = d.reclen;
+		if (d.bytes[name] != '.' &&
+		    kind_of(c, num_parse(d.bytes + name)) == K_HIDDEN)
 			continue;
 		/* Forwards: what is overwritten has been looked at. */
-		if (to != at)
-			memcpy(buf + to, buf + at, len);
+		if (to != at && copy_user(buf + to, buf + at, len))
+			return -EFAULT;
 		to += len;
 	}
 	return to;
@@ -479,7 +487,7 @@ long sys_getdents(struct ctx *c, struct regs *r)
 {
 	int name = r->rax == __NR_getdents64 ?
 		   (int)offsetof(struct dirent64, name) :
-		   (int)sizeof(u64[2]) + (int)sizeof(short);
+		   (int)(sizeof(u64[2]) + sizeof(short));
 	long n, left;
 
 	if (kind_of(c, r->rdi) != K_HOST)
@@ -487,7 +495,8 @@ long sys_getdents(struct ctx *c, struct regs *r)
 	do {
 		n = left = pass(c, r);
 		if (n > 0 && lists_own_files(r->rdi))
-			left = without_hidden(c, (char *)r->rsi, n, name);
+			left = without_hidden(c, (char *)r->rsi, n,
+					      name);
 	} while (n > 0 && !left);
 	return left;
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Generator
 from pathlib import Path
@@ -13,6 +14,15 @@ import pytest
 from tinytree import ROOT, TINY_MAKEFILE, Site, make_tarball
 
 IN_CI = os.environ.get("CI", "") not in ("", "0", "false")
+
+
+def pytest_configure() -> None:
+    """What the keyboard sends arrives, also in what a shell has in its background.
+
+    Such a job ignores it, and so would all programs that the tests end that way.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 @pytest.hookimpl(wrapper=True)

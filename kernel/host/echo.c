@@ -17,6 +17,7 @@
 #include <netinet/ip_icmp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -269,36 +270,32 @@ static void read_answer(struct echo *e, struct flow *f)
 	give(e, f, f->to, heard_ttl(&msg), n);
 }
 
-int echo_polls(const struct echo *e, struct pollfd *polls)
+int echo_event(struct echo *e, const struct epoll_event *ev)
 {
-	int i, n = 0;
+	struct flow *f = ev->data.ptr;
 
-	for (i = 0; i < ECHO_FLOWS; i++)
-		if (e->flow[i].fd >= 0)
-			polls[n++] = (struct pollfd){ e->flow[i].fd, POLLIN, 0 };
-	return n;
+	if (f < e->flow || f >= e->flow + ECHO_FLOWS)
+		return 0;
+	/* If there are more, there will be another event. */
+	if (f->fd >= 0 && (ev->events & EPOLLERR))
+		read_error(e, f);
+	if (f->fd >= 0 && (ev->events & EPOLLIN))
+		read_answer(e, f);
+	return 1;
 }
 
-void echo_polled(struct echo *e, const struct pollfd *polls, int n)
+int echo_expire(struct echo *e)
 {
 	time_t now = now_s();
 	struct flow *f;
-	int i = 0;
+	int left = 0;
 
 	for (f = e->flow; f < e->flow + ECHO_FLOWS; f++) {
-		if (f->fd < 0)
-			continue;
-		if (i < n && polls[i].fd == f->fd) {
-			if (polls[i].revents & POLLERR)
-				read_error(e, f);
-			/* If there are more, there will be another look. */
-			if (polls[i].revents & POLLIN)
-				read_answer(e, f);
-		}
-		i++;
-		if (now - f->used > IDLE_S)
+		if (f->fd >= 0 && now - f->used > IDLE_S)
 			free_flow(f);
+		left += f->fd >= 0;
 	}
+	return left;
 }
 
 /* ------------------------------------------------------------------ */
@@ -330,8 +327,9 @@ static int is_far6(const struct echo *e, const uint8_t *to)
 }
 
 /* The socket for an id and an address; 0, or an errno. */
-static int open_flow(struct flow *f)
+static int open_flow(struct echo *e, struct flow *f)
 {
+	struct epoll_event ev = { .events = EPOLLIN, .data.ptr = f };
 	int family = f->v6 ? AF_INET6 : AF_INET, one = 1, err;
 	int protocol = f->v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP;
 	struct sockaddr_in6 to6 = { .sin6_family = AF_INET6 };
@@ -352,7 +350,8 @@ static int open_flow(struct flow *f)
 	memcpy(&to4.sin_addr, f->to, 4);
 	memcpy(&to6.sin6_addr, f->to, 16);
 	if (connect(f->fd, f->v6 ? (void *)&to6 : (void *)&to4,
-		    f->v6 ? sizeof(to6) : sizeof(to4))) {
+		    f->v6 ? sizeof(to6) : sizeof(to4)) ||
+	    epoll_ctl(e->config.epoll, EPOLL_CTL_ADD, f->fd, &ev)) {
 		err = errno;
 		free_flow(f);
 		return err;
@@ -395,7 +394,7 @@ static struct flow *find_flow(struct echo *e, int v6, const uint8_t *id,
 	free->v6 = v6;
 	memcpy(&free->id, id, 2);
 	memcpy(free->to, to, size);
-	*err = open_flow(free);
+	*err = open_flow(e, free);
 	return free;
 }
 

@@ -4,13 +4,15 @@
 #define UKL_ECHO_H
 
 #include <netinet/in.h>
-#include <poll.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #define ECHO_FLOWS	32
 
+struct epoll_event;
+
 struct echo_config {
+	int epoll;			/* where its sockets are waited for */
 	struct in_addr net4, mask4;	/* what is in it is not ours */
 	struct in6_addr net6;
 	int len6;
@@ -26,10 +28,10 @@ struct echo *echo_new(const struct echo_config *config);
 /* Takes a frame from the instance; 0: it is not an echo request to far away. */
 int echo_takes(struct echo *e, const uint8_t *frame, size_t len);
 
-/* What is waited for: at most ECHO_FLOWS entries; how many there are. */
-int echo_polls(const struct echo *e, struct pollfd *polls);
+/* An event of the epoll, if its datum is one of @e's; 0: it is not. */
+int echo_event(struct echo *e, const struct epoll_event *ev);
 
-/* Looks at the same entries after poll(). */
-void echo_polled(struct echo *e, const struct pollfd *polls, int n);
+/* Closes what has not been used for long; returns how many are left. */
+int echo_expire(struct echo *e);
 
 #endif

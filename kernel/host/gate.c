@@ -152,7 +152,7 @@ static void make_listener(struct gate *gate)
 static void make_gate(struct gate *gate, int slot)
 {
 	struct sockaddr_ll here = {
-		.sll_family = AF_PACKET, .sll_protocol = htons(UKL_GATE_SYN),
+		.sll_family = AF_PACKET, .sll_protocol = htons(UKL_GATE_ASKED),
 	};
 	int route;
 

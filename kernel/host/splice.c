@@ -18,12 +18,15 @@
  *
  * The end of a stream (FIN) and its abort (RST) are passed on like data.
  *
+ * Pings come the same way, as frames, and leave by sockets of echo.c.
+ *
  * Both kernels' descriptors are watched edge-triggered, once and for all; what
  * could be read or written last time is remembered in the flow.  The thread
  * waits in the library kernel's epoll_wait() with the host's epoll beside it.
  */
 #define _GNU_SOURCE
 #include "host.h"
+#include "echo.h"
 #include "splice.h"
 #include "syn.h"
 
@@ -57,11 +60,12 @@
 #define TURN		(8 * CHUNK)	/* of one direction, before others */
 #define BULK		(16 * 1024)	/* as much at a time is not copied */
 #define EVENTS		64
-#define SYN_MAX		512
+#define SYN_MAX		512	/* a longer one is damaged */
 #define BUCKETS		1024
 #define ACCEPT_NS	(5 * 1000000000L)
 #define SPIN_NS		80000		/* twice what a wake-up costs */
 #define SPIN_STREAMS	2
+#define ECHO_LOOK_MS	20000		/* for pings that have stopped */
 #define HOST_LOOKS	4		/* for one at the library kernel */
 #define SMALL		8192
 #define ROW_MIN		8
@@ -104,6 +108,7 @@ struct flow {
 struct splice {
 	struct splice_config config;
 	struct gate gate;
+	struct echo *echo;
 	int inner_epoll, host_epoll;
 	struct flow *pending[BUCKETS];
 	struct flow *busy, *closed;
@@ -113,6 +118,7 @@ struct splice {
 	long row_at;
 	unsigned int streams;			/* outwards, not ended */
 	long next_look;				/* for expired ones */
+	int echoes;				/* pings may have sockets */
 	int told;
 	/* What was read last: in the buffer, or in the instance's memory. */
 	enum { COPIED, SHOWN, ROOMED } how;
@@ -672,7 +678,7 @@ static void reached(struct splice *s, struct flow *f)
 	f->state = LET_IN;
 	count_stream(s, 1);
 	f->deadline = now_ns() + ACCEPT_NS;
-	send_frame(s, f->syn, f->syn_size, UKL_GATE_SYN);
+	send_frame(s, f->syn, f->syn_size, UKL_GATE_ASKED);
 }
 
 /* The host's connect() has ended. */
@@ -739,15 +745,37 @@ static void on_syn(struct splice *s, const uint8_t *frame, size_t size)
 	}
 }
 
-static void read_syns(struct splice *s)
+static int is_tcp(const uint8_t *frame, size_t size)
 {
-	uint8_t frame[SYN_MAX];
+	return size >= 14 + 20 &&
+	       frame[frame[12] == 8 ? 14 + 9 : 14 + 6] == IPPROTO_TCP;
+}
+
+/* What is asked about: connections, and pings. */
+static void read_frames(struct splice *s)
+{
+	const struct splice_config *c = &s->config;
+	uint8_t *frame = s->buffer;
 	long n;
 
-	while ((n = call(s, recvfrom, s->gate.packets, frame, sizeof(frame),
-			 MSG_DONTWAIT | MSG_TRUNC)) > 0)
-		if (n <= (long)sizeof(frame))
+	while ((n = call(s, recvfrom, s->gate.packets, frame,
+			 sizeof(s->buffer), MSG_DONTWAIT)) > 0) {
+		if (!is_tcp(frame, n)) {
+			if (echo_takes(s->echo, frame, n))
+				s->echoes = 1;
+			else
+				c->give_back(frame, n, c->opaque);
+		} else if (n <= SYN_MAX) {
 			on_syn(s, frame, n);
+		}
+	}
+}
+
+static void give_echo(const void *frame, size_t size, void *opaque)
+{
+	const uint8_t *bytes = frame;
+
+	send_frame(opaque, frame, size, bytes[12] << 8 | bytes[13]);
 }
 
 static void accept_inner(struct splice *s)
@@ -915,7 +943,7 @@ static void on_host(struct splice *s, const struct epoll_event *ev)
 		accept_host(s, ev->data.ptr);
 		return;
 	}
-	if (f->state == CLOSED)
+	if (echo_event(s->echo, ev) || f->state == CLOSED)
 		return;
 	can(&f->in, &f->out, ev->events);
 	if (f->state == REACHING && (ev->events & WRITABLE))
@@ -929,7 +957,7 @@ static void on_inner(struct splice *s, const struct epoll_event *ev)
 	struct flow *f = ev->data.ptr;
 
 	if (ev->data.ptr == &s->gate.packets) {
-		read_syns(s);
+		read_frames(s);
 		return;
 	}
 	if (ev->data.ptr == &s->gate.listener) {
@@ -945,7 +973,10 @@ static void on_inner(struct splice *s, const struct epoll_event *ev)
 		move_both(s, f);
 }
 
-/* Programs that asked for a connection and were gone when it came. */
+/*
+ * Programs that asked for a connection and were gone when it came, and pings
+ * that have stopped.
+ */
 static void expire(struct splice *s, long now)
 {
 	struct flow *f, *next;
@@ -954,6 +985,7 @@ static void expire(struct splice *s, long now)
 	if (now < s->next_look)
 		return;
 	s->next_look = now + 1000000000L;
+	s->echoes = echo_expire(s->echo);
 	for (i = 0; i < BUCKETS; i++)
 		for (f = s->pending[i]; f; f = next) {
 			next = f->next;
@@ -1068,7 +1100,7 @@ static void *splice_thread(void *arg)
 		}
 		talked = 1;
 		s->much = 0;
-		wait = any_pending(s) ? 1000 : -1;
+		wait = any_pending(s) ? 1000 : s->echoes ? ECHO_LOOK_MS : -1;
 		n = ukl_syscall_also(s->gate.th, &also, 1, SYS_epoll_wait,
 				     s->inner_epoll, (long)ev, EVENTS, wait,
 				     0, 0);
@@ -1093,6 +1125,26 @@ static void watch(struct splice *s, int fd, void *datum)
 
 	must(call(s, epoll_ctl, s->inner_epoll, EPOLL_CTL_ADD, fd, &ev),
 	     "epoll_ctl");
+}
+
+static void start_echo(struct splice *s)
+{
+	const struct splice_config *c = &s->config;
+	struct echo_config config = {
+		.epoll = s->host_epoll,
+		.net4 = c->net4,
+		.mask4 = c->mask4,
+		.net6 = c->net6,
+		.len6 = c->len6,
+		.gateway4 = c->gateway4,
+		.gateway6 = c->gateway6,
+		.give = give_echo,
+		.opaque = s,
+	};
+
+	s->echo = echo_new(&config);
+	if (!s->echo)
+		fail("user networking: %s", strerror(ENOMEM));
 }
 
 static void start_thread(struct splice *s, struct ukl_thread *worker)
@@ -1136,6 +1188,7 @@ void splice_start(const struct splice_config *config,
 			      config->publish[i].fd, &ev))
 			must(-errno, "epoll_ctl");
 	}
+	start_echo(s);
 	gate_open(&s->gate, config->slot);
 	s->inner_epoll = must(call(s, epoll_create1, 0), "epoll");
 	watch(s, s->gate.packets, &s->gate.packets);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The user backend's TCP (gate.c, splice.c), as the user backend (user.c) starts it. */
+/* The user backend's TCP and pings (gate.c, splice.c), as user.c starts them. */
 #ifndef UKL_SPLICE_H
 #define UKL_SPLICE_H
 
 #include <netinet/in.h>
+#include <stddef.h>
 #include <sys/socket.h>
 #include <ukl/ukl.h>
 
@@ -36,6 +37,12 @@ struct splice_config {
 	int host_access;		/* the gateway is the host's loopback */
 	struct in_addr gateway4, name_server4;
 	struct in6_addr gateway6, name_server6;
+	struct in_addr net4, mask4;	/* what is in it is near */
+	struct in6_addr net6;
+	int len6;
+	/* Takes a ping to near, a frame of the instance's that was asked about. */
+	void (*give_back)(const void *frame, size_t len, void *opaque);
+	void *opaque;
 	struct splice_publish *publish;	/* kept */
 	int npublish;
 };

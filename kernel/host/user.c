@@ -3,10 +3,10 @@
  * The user backend: a way out for an instance that needs nothing but sockets.
  *
  * TCP is spliced to sockets of the host's (splice.c), pings to far away are
- * passed on by others (echo.c).  For everything else
- * there is libslirp, an IP stack that does with the host's socket calls what
- * the instance's datagrams ask for; it runs in a thread of the kernel host,
- * "ukl-user".  No TAP device, no namespace, no privilege, no other process.
+ * passed on by others (echo.c).  For everything else there is libslirp, an IP
+ * stack that does with the host's socket calls what the instance's datagrams
+ * ask for; it runs in a thread of the kernel host, "ukl-user".  No TAP device,
+ * no namespace, no privilege, no other process.
  *
  *	user,name=IFNAME,mtu=N,mac=…	as every kind; mtu at most 65520
  *	ipv4=A.B.C.D/LEN | off		the network (default 10.0.2.0/24), or the
@@ -40,7 +40,6 @@
  */
 #define _GNU_SOURCE
 #include "host.h"
-#include "echo.h"
 #include "splice.h"
 
 #include <arpa/inet.h>
@@ -98,7 +97,7 @@ struct timer {
 };
 
 struct user {
-	int fd;			/* our end */
+	int fd, theirs;		/* our end, and the instance's */
 	int host;
 	const char *ipv4, *ipv6;
 	struct publish *publish;
@@ -108,7 +107,6 @@ struct user {
 	int len6;
 
 	Slirp *slirp;
-	struct echo *echo;
 	struct timer timer[TIMERS];
 	struct pollfd *poll;
 	int npoll, apoll;
@@ -410,8 +408,7 @@ static void read_frames(struct user *u)
 		    hdr.csum_start + hdr.csum_offset + 2 <= len)
 			finish_sum(frame + hdr.csum_start,
 				   len - hdr.csum_start, hdr.csum_offset);
-		if ((!u->npublish || !answer_loopback(u, frame, len)) &&
-		    !echo_takes(u->echo, frame, len))
+		if (!u->npublish || !answer_loopback(u, frame, len))
 			slirp_input(u->slirp, frame, len);
 	}
 }
@@ -656,7 +653,7 @@ static void *user_thread(void *arg)
 	struct user *u = arg;
 	uint32_t timeout;
 	int64_t began;
-	int filled, echoes, spin = many_cpus(), n;
+	int filled, spin = many_cpus(), n;
 
 	prctl(PR_SET_NAME, "ukl-user");
 	for (;;) {
@@ -664,8 +661,7 @@ static void *user_thread(void *arg)
 		u->poll[0].fd = u->fd;
 		u->poll[0].events = u->head ? POLLIN | POLLOUT : POLLIN;
 		filled = u->queued < QUEUE_LOW;
-		echoes = filled ? echo_polls(u->echo, u->poll + 1) : 0;
-		u->npoll = 1 + echoes;
+		u->npoll = 1;
 		if (filled)
 			slirp_pollfds_fill(u->slirp, &timeout, add_poll, u);
 		/*
@@ -690,7 +686,6 @@ static void *user_thread(void *arg)
 		}
 		if (u->poll[0].revents & POLLOUT)
 			send_queued(u);
-		echo_polled(u->echo, u->poll + 1, echoes);
 		/*
 		 * First this: libslirp looks at the clock here only, and
 		 * sockets made by an old clock expire at once.
@@ -716,27 +711,18 @@ static struct in_addr in_net4(const struct user *u, unsigned int n)
 	return (struct in_addr){ htonl(ntohl(u->net4.s_addr) + n) };
 }
 
-static void give_frame(const void *frame, size_t len, void *opaque)
+/* A frame of the instance's that has nowhere else to go: as if it had come here. */
+static void give_back(const void *frame, size_t len, void *opaque)
 {
-	send_packet(frame, len, opaque);
-}
-
-static void start_echo(struct user *u)
-{
-	struct echo_config config = {
-		.net4 = u->net4,
-		.mask4 = u->mask4,
-		.net6 = u->net6,
-		.len6 = u->len6,
-		.gateway4 = in_net4(u, 2),
-		.gateway6 = in_net6(u, 2),
-		.give = give_frame,
-		.opaque = u,
+	struct virtio_net_hdr hdr = { 0 };
+	struct iovec iov[2] = {
+		{ &hdr, VNET_HDR }, { (void *)frame, len },
 	};
+	struct user *u = opaque;
+	ssize_t n;
 
-	u->echo = echo_new(&config);
-	if (!u->echo)
-		fail("--device: %s", strerror(ENOMEM));
+	n = writev(u->theirs, iov, 2);
+	(void)n;	/* a full queue loses it, as others */
 }
 
 static void start_slirp(struct user *u, const char *text)
@@ -868,12 +854,12 @@ int user_open(int slot, struct ukl_dev *dev, const char *text)
 			setsockopt(ends[i], SOL_SOCKET, SO_SNDBUF, &size,
 				   sizeof(size));
 	u->fd = ends[0];
-	u->apoll = 2 * ECHO_FLOWS;
+	u->theirs = ends[1];
+	u->apoll = 64;
 	u->poll = calloc(u->apoll, sizeof(*u->poll));
 	if (!u->poll)
 		fail("--device: %s", strerror(ENOMEM));
 	start_slirp(u, text);
-	start_echo(u);
 	for (i = 0; i < u->npublish; i++)
 		add_publish(u, &u->publish[i]);
 
@@ -902,6 +888,12 @@ void user_start(int slot, struct ukl_thread *th)
 		.name_server4 = in_net4(u, 3),
 		.gateway6 = in_net6(u, 2),
 		.name_server6 = in_net6(u, 3),
+		.net4 = u->net4,
+		.mask4 = u->mask4,
+		.net6 = u->net6,
+		.len6 = u->len6,
+		.give_back = give_back,
+		.opaque = u,
 	};
 	struct publish *p;
 

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The gate of the user backend: where TCP leaves the instance.
+ * The gate of the user backend: where TCP and pings leave the instance.
  *
  * Theory of operation.  An interface of kind UKL_DEV_USER has another end
  * inside the kernel, the port, in a network namespace that is the kernel
  * host's.  TCP crosses from one to the other in segments of up to 256 KB that
  * nobody copies, and ends in sockets of that namespace, which the kernel host
- * joins to sockets of the host's.  Everything else goes to the descriptor.
+ * joins to sockets of the host's.  Echo requests cross too.  Everything else
+ * goes to the descriptor.
  *
  * A connection must not be accepted before its destination has been reached.
  * So the port receives its first segment, the SYN, under an Ethernet type of
@@ -16,8 +17,13 @@
  * the listener, whatever address and port it names; all further segments are
  * found by their addresses.  (A frame that refuses the connection is sent
  * through the same socket, as IP, and goes to the instance.)
+ *
+ * Echo requests arrive at that packet socket in the same way, and what answers
+ * them is sent through it.
  */
 #include <linux/etherdevice.h>
+#include <linux/icmp.h>
+#include <linux/icmpv6.h>
 #include <linux/file.h>
 #include <linux/if_arp.h>
 #include <linux/ip.h>
@@ -41,8 +47,25 @@ struct gate {
 
 static struct gate *gates[UKL_MAX_DEVS];
 
-/* Does @skb, a frame, begin a connection?  -1: it is not TCP. */
-static int begins_connection(const struct sk_buff *skb)
+enum passage {
+	PASSES_BY,		/* it does not go through here */
+	GOES_IN,		/* to a connection that there is */
+	IS_ASKED_ABOUT,		/* to the kernel host's packet socket */
+};
+
+static bool is_echo_request(const struct sk_buff *skb, unsigned int offset,
+			    u8 type)
+{
+	struct icmphdr buf;
+	const struct icmphdr *icmp;
+
+	/* Both families' begin alike. */
+	icmp = skb_header_pointer(skb, offset, sizeof(buf), &buf);
+	return icmp && icmp->type == type && !icmp->code;
+}
+
+/* Where @skb, a frame, goes. */
+static enum passage passage_of(const struct sk_buff *skb)
 {
 	const struct ethhdr *eth = (void *)skb->data;
 	unsigned int offset = ETH_HLEN;
@@ -54,25 +77,35 @@ static int begins_connection(const struct sk_buff *skb)
 	const struct tcphdr *tcp;
 
 	if (skb_headlen(skb) < ETH_HLEN)
-		return -1;
+		return PASSES_BY;
 	if (eth->h_proto == htons(ETH_P_IP)) {
 		ip = skb_header_pointer(skb, offset, sizeof(ip_buf), &ip_buf);
-		if (!ip || ip->protocol != IPPROTO_TCP || ip_is_fragment(ip))
-			return -1;
+		if (!ip || ip_is_fragment(ip))
+			return PASSES_BY;
 		offset += ip->ihl * 4;
+		if (ip->protocol == IPPROTO_ICMP &&
+		    is_echo_request(skb, offset, ICMP_ECHO))
+			return IS_ASKED_ABOUT;
+		if (ip->protocol != IPPROTO_TCP)
+			return PASSES_BY;
 	} else if (eth->h_proto == htons(ETH_P_IPV6)) {
 		ip6 = skb_header_pointer(skb, offset, sizeof(ip6_buf),
 					 &ip6_buf);
-		if (!ip6 || ip6->nexthdr != IPPROTO_TCP)
-			return -1;
+		if (!ip6)
+			return PASSES_BY;
 		offset += sizeof(ip6_buf);
+		if (ip6->nexthdr == IPPROTO_ICMPV6 &&
+		    is_echo_request(skb, offset, ICMPV6_ECHO_REQUEST))
+			return IS_ASKED_ABOUT;
+		if (ip6->nexthdr != IPPROTO_TCP)
+			return PASSES_BY;
 	} else {
-		return -1;
+		return PASSES_BY;
 	}
 	tcp = skb_header_pointer(skb, offset, sizeof(tcp_buf), &tcp_buf);
 	if (!tcp)
-		return -1;
-	return tcp->syn && !tcp->ack && !tcp->rst;
+		return PASSES_BY;
+	return tcp->syn && !tcp->ack && !tcp->rst ? IS_ASKED_ABOUT : GOES_IN;
 }
 
 /* @skb, a frame, arrives at the port, whatever station it was meant for. */
@@ -87,18 +120,18 @@ static bool arrive(struct gate *gate, struct sk_buff *skb)
 bool ukl_gate_takes(unsigned int slot, struct sk_buff *skb)
 {
 	struct gate *gate = gates[slot];
-	int begins;
+	enum passage passage;
 
 	if (!gate)
 		return false;
-	begins = begins_connection(skb);
-	if (begins < 0)
+	passage = passage_of(skb);
+	if (passage == PASSES_BY)
 		return false;
 	ukl_net_capture(slot, skb);
 	if (!arrive(gate, skb))
 		return true;
-	if (begins)
-		skb->protocol = htons(UKL_GATE_SYN);
+	if (passage == IS_ASKED_ABOUT)
+		skb->protocol = htons(UKL_GATE_ASKED);
 	netif_rx(skb);
 	return true;
 }
@@ -129,7 +162,7 @@ static netdev_tx_t port_xmit(struct sk_buff *skb, struct net_device *port)
 	struct net_device *nic = ukl_net_device(gate->slot);
 	unsigned int len = skb->len;
 
-	if (skb->protocol == htons(UKL_GATE_SYN)) {
+	if (skb->protocol == htons(UKL_GATE_ASKED)) {
 		let_in(gate, skb);
 		return NETDEV_TX_OK;
 	}

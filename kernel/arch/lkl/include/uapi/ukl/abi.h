@@ -188,8 +188,9 @@ struct ukl_wire {
 #define UKL_TAKE_COPY		1	/* it can be used again */
 #define UKL_TAKE_NONE		2	/* nobody wants it any more */
 
-/* The Ethernet type under which a connection's first frame appears there. */
-#define UKL_GATE_SYN		0x88b5
+/* The Ethernet type under which what the kernel host is asked about appears
+ * there: a connection's first frame, a ping */
+#define UKL_GATE_ASKED		0x88b5
 
 /* struct ukl_shared.pending */
 #define UKL_IRQ_TIMER		1
