@@ -12,7 +12,7 @@
 #include <fcntl.h>
 #include <linux/mman.h>
 
-NEAR struct process me;
+NEAR struct process me __attribute__((aligned(PAGE)));
 
 #define STACK_SIZE	(64 * 1024UL)
 #define AUX_HWCAP2	26
@@ -22,12 +22,47 @@ NEAR struct process me;
 /* ------------------------------------------------------------------ */
 /* Contexts.								*/
 
+/*
+ * Of the process's first thread, which needs no mapping of its own, nor a call
+ * to guard the end of its stack: there lie entries of the highest descriptors.
+ */
+static struct {
+	char files[(FILES_SIZE + PAGE - 1) & -PAGE];
+	char core_stack[STACK_SIZE];
+	char signal_stack[STACK_SIZE];
+	char context[PAGE];
+} first __attribute__((aligned(PAGE)));
+
+struct files *files_first(void)
+{
+	return files_init((struct files *)first.files);
+}
+
+bool is_files_first(const struct files *f)
+{
+	return f == (struct files *)first.files;
+}
+
+static struct ctx *first_context(void)
+{
+	return (struct ctx *)first.context;
+}
+
 /* One mapping: guard page, core stack, signal stack, context. */
+static struct ctx *map_context(void)
+{
+	char *p = map_memory(PAGE + 2 * STACK_SIZE + PAGE);
+
+	if (!p)
+		return NULL;
+	RAW3(__NR_mprotect, p, PAGE, PROT_NONE);
+	return (struct ctx *)(p + PAGE + 2 * STACK_SIZE);
+}
+
 struct ctx *ctx_new(void)
 {
 	struct ctx *c, *head;
 	u32 none;
-	char *p;
 
 	for (c = __atomic_load_n(&me.all, __ATOMIC_ACQUIRE); c; c = c->next) {
 		none = CTX_FREE;
@@ -42,11 +77,9 @@ struct ctx *ctx_new(void)
 	}
 	_Static_assert(sizeof(*c) + sizeof(*c->sig) <= PAGE,
 		       "a context and handlers beside it");
-	p = map_memory(PAGE + 2 * STACK_SIZE + PAGE);
-	if (!p)
+	c = me.all ? map_context() : first_context();
+	if (!c)
 		return NULL;
-	RAW3(__NR_mprotect, p, PAGE, PROT_NONE);
-	c = (struct ctx *)(p + PAGE + 2 * STACK_SIZE);
 	head = __atomic_load_n(&me.all, __ATOMIC_ACQUIRE);
 	do {
 		c->next = head;
@@ -144,6 +177,7 @@ static void take_words(char **env, struct words *w)
 		    take_word(*from, "UKL_SERVICE", &service) ||
 		    take_text(*from, "UKL_VIA", me.via, sizeof(me.via)) ||
 		    take_word(*from, "UKL_STATE", &w->state) ||
+		    take_word(*from, "UKL_SHIM", &w->shim) ||
 		    take_word(*from, "UKL_PROGRAM", &w->program) ||
 		    take_word(*from, "UKL_IMAGE", &w->image) ||
 		    take_word(*from, "UKL_PAD", &pad))
@@ -272,23 +306,22 @@ void attach_late(struct ctx *c)
 		files_from_kernel(c);
 }
 
-static void attach_again(struct ctx *c, const char *word, struct state *s)
+static void attach_again(struct ctx *c, const struct words *w, struct state *s)
 {
-	int fd = num_parse(word);
-
-	if (RAW4(__NR_pread64, fd, s, sizeof(*s), 0) != sizeof(*s) ||
-	    s->magic != STATE_MAGIC)
+	if (!bytes_parse(s, sizeof(*s), w->state) || s->magic != STATE_MAGIC ||
+	    !w->shim)
 		give_up("the state that exec passed on is damaged", "", "");
-	filters_read(c, fd, sizeof(*s));
-	RAW1(__NR_close, fd);
+	if (s->filters >= 0) {
+		filters_read(c, s->filters);
+		RAW1(__NR_close, s->filters);
+	}
 	me.kernel = s->files;
 	me.anchor = s->anchor;
 	me.shim_fd = s->shim_fd;
 	me.uid = s->uid;
 	me.gid = s->gid;
 	me.exe_fd = s->program;
-	s->shim[sizeof(s->shim) - 1] = 0;
-	copy_text(me.shim, sizeof(me.shim), s->shim);
+	copy_text(me.shim, sizeof(me.shim), w->shim);
 	if (me.exe_fd)
 		RAW3(__NR_fcntl, me.exe_fd, F_SETFD, FD_CLOEXEC);
 	mark_hidden();
@@ -323,16 +356,14 @@ struct ctx *join(char **env, struct words *w, struct state *s, u64 *mask)
 		RAW2(__NR_arch_prctl, ARCH_SET_GS, c);
 	ctx_install(c);
 	c->sig = sig_beside(c);
-	c->files = files_new();
-	if (!c->files)
-		give_up("no memory", "", "");
+	c->files = files_first();
 	c->sig->used = 1;
 	install(SIGSEGV_);
 	install(SIGBUS_);
 	install(SIGSYS_);
 	c->sig->known = VIRTUAL_MASK;
 	if (w->state)
-		attach_again(c, w->state, s);
+		attach_again(c, w, s);
 	else
 		attach(c);
 	trace_start(c);

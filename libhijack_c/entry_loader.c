@@ -43,7 +43,6 @@ static void relocate(void)
 {
 	u64 base = (u64)&own_head, size = 0, n;
 	const Elf64_Rela *rela = NULL;
-	const Elf64_Phdr *ph = (void *)(base + own_head.e_phoff);
 	const Elf64_Dyn *d;
 
 	for (d = own_dynamic; d->d_tag; d++) {
@@ -57,11 +56,6 @@ static void relocate(void)
 		if (ELF64_R_TYPE(rela->r_info) == R_X86_64_RELATIVE)
 			*(u64 *)(base + rela->r_offset) =
 				base + rela->r_addend;
-	for (n = own_head.e_phnum; n; n--, ph++)
-		if (ph->p_type == PT_GNU_RELRO)
-			RAW3(__NR_mprotect, (base + ph->p_vaddr) & -PAGE,
-			     ((base + ph->p_vaddr + ph->p_memsz) & -PAGE) -
-			     ((base + ph->p_vaddr) & -PAGE), PROT_READ);
 }
 
 /* ------------------------------------------------------------------ */

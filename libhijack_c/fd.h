@@ -10,6 +10,7 @@
 #pragma GCC visibility push(hidden)
 
 /* sys_fd.c */
+struct files *files_init(struct files *f);
 struct files *files_new(void);
 struct files *files_copy(struct files *f);
 void files_put(struct files *f);

@@ -75,6 +75,32 @@ u64 num_parse(const char *s)
 	return n;
 }
 
+/* Each byte as two letters from 'a' to 'p'. */
+char *bytes_put(char *to, char *end, const void *data, u64 size)
+{
+	const u8 *p = data;
+
+	for (; size && end - to > 2; size--, p++) {
+		*to++ = 'a' + (*p >> 4);
+		*to++ = 'a' + (*p & 15);
+	}
+	*to = 0;
+	return to;
+}
+
+/* False: @s is not @size bytes so. */
+bool bytes_parse(void *data, u64 size, const char *s)
+{
+	u8 *p = data;
+
+	for (; size; size--, p++, s += 2) {
+		if (s[0] < 'a' || s[0] > 'p' || s[1] < 'a' || s[1] > 'p')
+			return false;
+		*p = (s[0] - 'a') << 4 | (s[1] - 'a');
+	}
+	return !*s;
+}
+
 /* One line on standard error. */
 void say(const char *a, const char *b, const char *c)
 {

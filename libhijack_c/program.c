@@ -23,9 +23,23 @@ static long read_at(int fd, void *to, u64 n, u64 at)
 	return got == (long)n ? 0 : is_err(got) ? got : -EIO;
 }
 
+static bool is_in_head(const struct program *p, u64 at, u64 size)
+{
+	return at <= p->head_size && size <= p->head_size - at;
+}
+
+/* read_at(), from what has been read already if that will do. */
+static long read_near(const struct program *p, void *to, u64 n, u64 at)
+{
+	if (!is_in_head(p, at, n))
+		return read_at(p->fd, to, n, at);
+	memcpy(to, p->head.text + at, n);
+	return 0;
+}
+
 void program_drop(struct program *p)
 {
-	if (p->ph)
+	if (p->ph && (char *)p->ph != p->head.text + p->eh.e_phoff)
 		unmap_memory(p->ph, p->eh.e_phnum * sizeof(*p->ph));
 	p->ph = NULL;
 }
@@ -36,7 +50,7 @@ static long read_interp(struct program *p, const Elf64_Phdr *ph)
 
 	if (ph->p_filesz < 2 || ph->p_filesz > sizeof(p->interp))
 		return -ENOEXEC;
-	err = read_at(p->fd, p->interp, ph->p_filesz, ph->p_offset);
+	err = read_near(p, p->interp, ph->p_filesz, ph->p_offset);
 	if (!err && p->interp[ph->p_filesz - 1])
 		err = -ENOEXEC;
 	return err;
@@ -53,10 +67,13 @@ long program_read(struct program *p, int fd)
 	p->fd = fd;
 	p->ph = NULL;
 	p->interp[0] = 0;
-	memset(eh, 0, sizeof(*eh));
-	err = RAW4(__NR_pread64, fd, eh, sizeof(*eh), 0);
+	err = RAW4(__NR_pread64, fd, p->head.text, sizeof(p->head.text), 0);
 	if (is_err(err))
 		return err;
+	p->head_size = err;
+	memset(eh, 0, sizeof(*eh));
+	memcpy(eh, p->head.text, p->head_size < sizeof(*eh) ? p->head_size :
+							      sizeof(*eh));
 	if (*(u32 *)eh->e_ident != 0x464c457f ||
 	    (eh->e_type != ET_EXEC && eh->e_type != ET_DYN) ||
 	    eh->e_machine != EM_X86_64 || eh->e_phentsize != sizeof(*p->ph))
@@ -64,10 +81,16 @@ long program_read(struct program *p, int fd)
 	size = eh->e_phnum * sizeof(*p->ph);
 	if (!size || size > MAX_HEADERS)
 		return -ENOEXEC;
-	p->ph = map_memory(size);
-	if (!p->ph)
-		return -ENOMEM;
-	err = read_at(fd, p->ph, size, eh->e_phoff) ? -ENOEXEC : 0;
+	if (eh->e_phoff % _Alignof(Elf64_Phdr) == 0 &&
+	    is_in_head(p, eh->e_phoff, size)) {
+		p->ph = (Elf64_Phdr *)(p->head.text + eh->e_phoff);
+		err = 0;
+	} else {
+		p->ph = map_memory(size);
+		if (!p->ph)
+			return -ENOMEM;
+		err = read_at(fd, p->ph, size, eh->e_phoff) ? -ENOEXEC : 0;
+	}
 	for (i = 0; !err && i < eh->e_phnum; i++)
 		if (p->ph[i].p_type == PT_INTERP) {
 			err = read_interp(p, &p->ph[i]);

@@ -31,9 +31,9 @@
  * with each trap.  Slots for text that is too far from ours, as that
  * of programs with addresses of their own, lie in areas near them.
  *
- * A process begins when it has trapped HOT times,
- * since short-lived ones would pay more than they gain; UKL_REWRITE says "now"
- * or "off" instead, for tests and comparisons.
+ * A process begins when it has trapped HOT times, since short-lived ones would
+ * pay more than they gain; UKL_REWRITE says "now" or "off" instead, for tests
+ * and comparisons.
  */
 #include "shim.h"
 #include "signal_frame.h"
@@ -570,10 +570,15 @@ out:
 	__atomic_store_n(&rw.lock, 0, __ATOMIC_RELEASE);
 }
 
-/* The child of fork has only the thread that forked. */
+/*
+ * The child of fork has only the thread that forked.  What was rewritten it has
+ * as well; for what else it calls it may not live long enough, as where it is
+ * there to exec.
+ */
 void rewrite_after_fork(void)
 {
 	rw.lock = 0;
+	rw.traps = 0;
 }
 
 /* The site whose jump in the padding is at @ip. */

@@ -252,6 +252,8 @@ bool str_starts(const char *s, const char *prefix);
 char *str_put(char *to, char *end, const char *s);
 char *num_put(char *to, char *end, u64 n);
 u64 num_parse(const char *s);
+char *bytes_put(char *to, char *end, const void *data, u64 size);
+bool bytes_parse(void *data, u64 size, const char *s);
 void say(const char *a, const char *b, const char *c);
 void __attribute__((noreturn)) give_up(const char *a, const char *b,
 				       const char *c);
@@ -319,11 +321,14 @@ u64 slot_to_site(u64 ip);
 /* attach.c */
 struct words {
 	const char *state;	/* UKL_STATE */
+	const char *shim;	/* UKL_SHIM: our path, with that */
 	const char *program;	/* UKL_PROGRAM: what to load, as it was named */
 	const char *image;	/* UKL_IMAGE: where it is, if elsewhere */
 };
 struct state;
 struct ctx *ctx_new(void);
+struct files *files_first(void);
+bool is_files_first(const struct files *f);
 void ctx_install(struct ctx *c);
 struct ctx *join(char **env, struct words *w, struct state *s, u64 *mask);
 void attach_late(struct ctx *c);
@@ -392,7 +397,7 @@ bool seccomp_allows(struct ctx *c, struct regs *r);
 long sys_seccomp(struct ctx *c, struct regs *r);
 long prctl_seccomp(struct ctx *c, struct regs *r);
 void filters_write(struct ctx *c, int fd);
-void filters_read(struct ctx *c, int fd, u64 at);
+void filters_read(struct ctx *c, int fd);
 
 /* sys_exec.c */
 long sys_execve(struct ctx *c, struct regs *r);
@@ -402,15 +407,20 @@ long sys_execveat(struct ctx *c, struct regs *r);
 struct program {
 	int fd;
 	Elf64_Ehdr eh;
-	Elf64_Phdr *ph;		/* eh.e_phnum of them, in a mapping */
+	Elf64_Phdr *ph;		/* eh.e_phnum of them */
 	char interp[4096];	/* empty: none */
+	union {			/* as the file begins: mostly it has all that */
+		Elf64_Ehdr align;
+		char text[1024];
+	} head;
+	u64 head_size;
 };
 long program_read(struct program *p, int fd);
 void program_drop(struct program *p);
 long program_open_interp(struct program *p, struct program *interp);
 bool program_wants_loader(struct program *p);
 
-/* What exec passes on: what the new program finds. */
+/* What exec passes on in UKL_STATE: what the new program finds. */
 #define STATE_MAGIC	0x31304c4b55UL
 struct state {
 	u64 magic;
@@ -420,7 +430,7 @@ struct state {
 	int shim_fd;
 	long uid, gid;
 	struct ukl_files files;
-	char shim[512];
+	int filters;		/* a memfd with the program's, or -1 */
 	int program;		/* for the loader door; 0: none */
 	char name[16];		/* the thread's, if not as the path ends */
 };

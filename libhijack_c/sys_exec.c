@@ -5,7 +5,7 @@
  * It comes by the preload door if ld.so will load us into it, whatever
  * environment it is given.  All others come by the loader door: we execute
  * ourselves, with the program's arguments and a descriptor of its file.
- * Either finds in a memfd what it needs to go on with our record: the
+ * Either finds in UKL_STATE what it needs to go on with our record: the
  * thread's number and the instance's descriptors.  Programs that the host
  * would give rights (other people's set-id) are refused.
  */
@@ -23,6 +23,7 @@
 #define SCRIPT_LINE	256	/* that the host reads */
 #define AT_EXECVE_CHECK_ 0x10000
 #define MADV_POPULATE_WRITE_ 23	/* Linux 5.14 */
+#define WORD_SIZE	64	/* of a variable, to tell its name */
 #define EXEC_STACK	(24 * 1024)	/* that an exec touches */
 
 /* How the new program gets in. */
@@ -302,22 +303,22 @@ static long count(u64 user)
 /* After a change of user or root the path may lead nowhere. */
 static bool shim_is_there(void)
 {
-	long fd;
+	long err;
 
 	if (RAW0(__NR_geteuid) != me.uid || RAW0(__NR_getegid) != me.gid)
 		return false;
-	fd = RAW4(__NR_openat, AT_FDCWD, me.shim, O_RDONLY | O_CLOEXEC, 0);
-	if (fd < 0)
-		return false;
-	RAW1(__NR_close, fd);
-	return true;
+	err = RAW4(__NR_faccessat2, AT_FDCWD, me.shim, 4 /* R_OK */,
+		   AT_EACCESS);
+	if (err == -ENOSYS)
+		err = RAW3(__NR_faccessat, AT_FDCWD, me.shim, 4);
+	return !err;
 }
 
 static bool is_own_word(const char *entry)
 {
 	static const char names[][16] = {
 		"UKL_INSTANCE", "UKL_STATE", "UKL_REWRITE", "UKL_TRACE",
-		"UKL_REPORT",
+		"UKL_REPORT", "UKL_SHIM",
 		"UKL_VIA", "UKL_PROGRAM", "UKL_IMAGE", "UKL_PAD",
 		"UKL_SERVICE",
 	};
@@ -375,10 +376,10 @@ static char *put_word(u64 **list, char *p, char *end, const char *name,
  * pointers.  @name: what the program is called, for the loader door; @by_path:
  * whether our path leads to us.
  */
-static long environment(struct ctx *c, u64 user, int state, enum door door,
-			const char *name, bool by_path)
+static long environment(struct ctx *c, u64 user, const struct state *state,
+			enum door door, const char *name, bool by_path)
 {
-	char text[64], *text_end = text + sizeof(text), *p, *end;
+	char text[2 * sizeof(*state) + 1], *text_end = text + sizeof(text), *p, *end;
 	struct own_preload own = { 0 };
 	u64 i, size, q, *list, *at, *ours;
 	long n = count(user), err;
@@ -388,14 +389,15 @@ static long environment(struct ctx *c, u64 user, int state, enum door door,
 	err = find_preload(user, n - 1, &own);
 	if (err)
 		return err;
-	size = (n + 13) * 8 + sizeof(me.shim) + sizeof(me.instance) +
-	       sizeof(me.trace) + sizeof(me.report) + own.len + str_len(name) + 256;
+	size = (n + 14) * 8 + 2 * sizeof(me.shim) + sizeof(me.instance) +
+	       sizeof(me.trace) + sizeof(me.report) + sizeof(text) + own.len +
+	       str_len(name) + 256;
 	list = map_memory(size);
 	if (!list)
 		return -ENOMEM;
 	c->scratch = list;
 	c->scratch_size = size;
-	p = (char *)(list + n + 13);
+	p = (char *)(list + n + 14);
 	end = (char *)list + size;
 	at = list;
 
@@ -403,8 +405,8 @@ static long environment(struct ctx *c, u64 user, int state, enum door door,
 		get_user(&q, (void *)(user + 8 * i), 8);
 		if (!q)
 			break;
-		memset(text, 0, sizeof(text));
-		get_user_string(text, (char *)q, sizeof(text) - 1);
+		memset(text, 0, WORD_SIZE);
+		get_user_string(text, (char *)q, WORD_SIZE - 1);
 		if (is_own_word(text) ||
 		    (door == DOOR_PRELOAD && is_word(text, "LD_PRELOAD")))
 			continue;
@@ -432,8 +434,9 @@ static long environment(struct ctx *c, u64 user, int state, enum door door,
 		p = put_word(&at, p, end, "UKL_PROGRAM", name);
 	}
 	p = put_word(&at, p, end, "UKL_INSTANCE", me.instance);
-	num_put(text, text_end, state);
+	bytes_put(text, text_end, state, sizeof(*state));
 	p = put_word(&at, p, end, "UKL_STATE", text);
+	p = put_word(&at, p, end, "UKL_SHIM", me.shim);
 	if (me.trace[0])
 		p = put_word(&at, p, end, "UKL_TRACE", me.trace);
 	if (me.report[0])
@@ -465,10 +468,12 @@ static long hand_on(long fd)
 	return high;
 }
 
-static long state_file(struct ctx *c, const struct target *t,
-		       const char *name)
+static long make_state(struct ctx *c, const struct target *t, const char *name,
+		  struct state *s)
 {
-	struct state s = {
+	long fd;
+
+	*s = (struct state){
 		.magic = STATE_MAGIC,
 		.id = c->th ? ukl_exec_prepare(c->th) : me.late,
 		.idle = !c->th || (c->th->proc->threads == 1 &&
@@ -478,17 +483,19 @@ static long state_file(struct ctx *c, const struct target *t,
 		.uid = me.uid,
 		.gid = me.gid,
 		.files = me.kernel,
+		.filters = -1,
 		.program = t->door == DOOR_LOADER ? t->program : 0,
 	};
-	long fd = RAW2(__NR_memfd_create, "ukl", 0);
-
+	str_put(s->name, s->name + sizeof(s->name), name);
+	if (!c->filter)
+		return 0;
+	/* They may be larger than an environment. */
+	fd = RAW2(__NR_memfd_create, "ukl", 0);
 	if (is_err(fd))
 		return fd;
-	memcpy(s.shim, me.shim, sizeof(s.shim));
-	str_put(s.name, s.name + sizeof(s.name), name);
-	RAW3(__NR_write, fd, &s, sizeof(s));
 	filters_write(c, fd);
-	return hand_on(fd);
+	s->filters = hand_on(fd);
+	return 0;
 }
 
 /*
@@ -575,7 +582,8 @@ static long exec(struct ctx *c, struct regs *r, int dirfd, u64 user_path,
 	bool new_host = false, own_exe, by_path;
 	u64 *list = (u64 *)argv;
 	struct rlimit limit;
-	long err, state = -1;
+	struct state s = { .filters = -1 };
+	long err;
 
 	populate_stack();
 	err = get_user_string(path, (char *)user_path, sizeof(path));
@@ -610,12 +618,11 @@ static long exec(struct ctx *c, struct regs *r, int dirfd, u64 user_path,
 			name_of_file(t.program, comm, comm + sizeof(comm));
 		t.program = hand_on(t.program);
 	}
-	state = state_file(c, &t, comm);
-	err = state;
-	if (is_err(state))
+	err = make_state(c, &t, comm, &s);
+	if (err)
 		goto out;
 	by_path = t.door == DOOR_PRELOAD && shim_is_there();
-	err = environment(c, envp, state, t.door, name, by_path);
+	err = environment(c, envp, &s, t.door, name, by_path);
 	if (err)
 		goto out;
 	if (t.door == DOOR_PRELOAD && !by_path && !shim_fd_is_there()) {
@@ -643,8 +650,8 @@ out:
 	drop_lists(c);
 	if (t.program >= 0)
 		RAW1(__NR_close, t.program);
-	if (state >= 0)
-		RAW1(__NR_close, state);
+	if (s.filters >= 0)
+		RAW1(__NR_close, s.filters);
 	return err;
 }
 

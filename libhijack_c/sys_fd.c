@@ -27,16 +27,36 @@
 #define FIOASYNC_		0x5452
 #define PIDFD_GET_NET_NAMESPACE_ 0xff04
 
-struct files *files_new(void)
+/* In @f, which is FILES_SIZE long and zero, but for what notes were. */
+struct files *files_init(struct files *f)
 {
-	struct files *f = map_memory(FILES_SIZE);
-
-	if (!f)
-		return NULL;
 	f->refs = 1;
 	f->kind = (u8 *)(f + 1);
 	f->note = (u16 *)(f->kind + MAX_FD);
 	return f;
+}
+
+/* One that was dropped: a vfork takes it, and its parent gets it back. */
+static struct files *spare;
+
+struct files *files_new(void)
+{
+	struct files *f = __atomic_exchange_n(&spare, NULL, __ATOMIC_ACQUIRE);
+
+	if (!f)
+		f = map_memory(FILES_SIZE);
+	return f ? files_init(f) : NULL;
+}
+
+static void files_drop(struct files *f)
+{
+	if (is_files_first(f))
+		return;
+	memset(f->kind, 0, f->top);
+	f->top = 0;
+	f = __atomic_exchange_n(&spare, f, __ATOMIC_RELEASE);
+	if (f)
+		unmap_memory(f, FILES_SIZE);
 }
 
 struct files *files_copy(struct files *from)
@@ -58,7 +78,7 @@ struct files *files_copy(struct files *from)
 void files_put(struct files *f)
 {
 	if (__atomic_fetch_sub(&f->refs, 1, __ATOMIC_ACQ_REL) == 1)
-		unmap_memory(f, FILES_SIZE);
+		files_drop(f);
 }
 
 void set_kind(struct ctx *c, long fd, u8 kind)

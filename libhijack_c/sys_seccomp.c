@@ -391,10 +391,10 @@ void filters_write(struct ctx *c, int fd)
 		     sizeof(*f) + f->len * sizeof(f->insn[0]));
 }
 
-void filters_read(struct ctx *c, int fd, u64 at)
+void filters_read(struct ctx *c, int fd)
 {
 	struct filter head, *f, **last = &c->filter;
-	u64 size;
+	u64 size, at = 0;
 
 	while (RAW4(__NR_pread64, fd, &head, sizeof(head), at) ==
 	       sizeof(head)) {
