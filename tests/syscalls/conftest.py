@@ -37,7 +37,7 @@ BUILDS = {
 
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Compiles ``tests/shim/NAME.c``, once a session, in one of ``BUILDS``."""
+    """Compiles ``tests/syscalls/NAME.c``, once a session, in one of ``BUILDS``."""
     where = tmp_path_factory.mktemp("shim-programs")
 
     def build(name: str, how: str = "dynamic") -> Path:
