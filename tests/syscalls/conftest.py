@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from inside import HERE, SHIM, Inside, need
+from tinytree import ROOT
 
 from hijack.instance import Instance
 
@@ -22,6 +23,7 @@ def shim() -> Path:
     return path
 
 
+ABI = ROOT / "kernel" / "arch" / "lkl" / "include" / "uapi"
 # musl's own come first.
 LINUX_HEADERS = ["-idirafter", "/usr/include"]
 LINUX_HEADERS += ["-idirafter", "/usr/include/x86_64-linux-gnu"]
@@ -46,7 +48,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
             target.parent.mkdir(exist_ok=True)
             line = [*BUILDS[how], "-O1", "-Wall", "-D_GNU_SOURCE", "-pthread"]
             line += ["-Wno-unused-result", "-Wno-infinite-recursion", "-w"]
-            line += [f"-o{target}", str(HERE / f"{name}.c")]
+            line += [f"-I{ABI}", f"-o{target}", str(HERE / f"{name}.c")]
             need(BUILDS[how][0])
             subprocess.run(line, check=True)
         return target

@@ -14,7 +14,7 @@ from inside import Inside, on_host
 
 HERE = Path(__file__).resolve().parent
 FILES = ("calls", "fds", "loading", "namespaces", "processes", "rights")
-FILES += ("seccomp", "signals", "sockets", "waiting")
+FILES += ("seccomp", "signals", "sockets", "torture", "waiting")
 MOUNTS = ("namespaces",)
 """Those that need a mount namespace of their own on the host."""
 
