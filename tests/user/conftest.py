@@ -62,7 +62,7 @@ def scene(
         )
         wrapper = where / "ukl-host"
         wrapper.write_text(
-            f"#!/bin/sh\nexec nsenter --target {holder.pid} --net --mount -- "
+            f"#!/bin/sh\nexec nsenter --target {holder.pid} --net --mount --root -- "
             f'{drop}{programs / "ukl-host"} "$@"\n'
         )
         wrapper.chmod(0o755)

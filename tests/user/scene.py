@@ -98,7 +98,16 @@ class Scene:
     def run(self, *line: str) -> str:
         """A command in the namespace."""
         return subprocess.run(
-            ["nsenter", "--target", str(self.holder), "--net", "--mount", "--", *line],
+            [
+                "nsenter",
+                "--target",
+                str(self.holder),
+                "--net",
+                "--mount",
+                "--root",
+                "--",
+                *line,
+            ],
             check=True,
             capture_output=True,
             text=True,
