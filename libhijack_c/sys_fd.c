@@ -888,18 +888,23 @@ static long any_fstat(struct ctx *c, int fd, struct stat *st)
 	       RAW2(__NR_fstat, fd, st);
 }
 
+/* The flags of a descriptor that stands for more than a path. */
+static long open_flags(struct ctx *c, int fd)
+{
+	long n = is_lib(c, fd) ? LIB2(c, __NR_fcntl, fd, F_GETFL) :
+				 RAW2(__NR_fcntl, fd, F_GETFL);
+
+	return n >= 0 && (n & O_PATH) ? -EBADF : n;
+}
+
 /* Whether the descriptor @fd is open for it. */
 static long open_for(struct ctx *c, int fd, bool writing)
 {
-	long n = is_lib(c, fd) ? LIB2(c, __NR_fcntl, fd, F_GETFL) :
-	    RAW2(__NR_fcntl, fd, F_GETFL);
+	long n = open_flags(c, fd);
 
 	if (n < 0)
 		return n;
-	if ((n & O_PATH) ||
-	    (n & O_ACCMODE) == (writing ? O_RDONLY : O_WRONLY))
-		return -EBADF;
-	return 0;
+	return (n & O_ACCMODE) == (writing ? O_RDONLY : O_WRONLY) ? -EBADF : 0;
 }
 
 static bool is_pipe(int fd)
@@ -1347,7 +1352,11 @@ long sys_copy_file_range(struct ctx *c, struct regs *r)
 		return pass(c, r);
 	if (is_lib(c, in) && is_lib(c, out))
 		return pass_lib(c, r);
-	err = any_fstat(c, in, &from);
+	err = open_flags(c, in);
+	if (err >= 0)
+		err = open_flags(c, out);
+	if (err >= 0)
+		err = any_fstat(c, in, &from);
 	if (!err)
 		err = any_fstat(c, out, &to);
 	if (err)

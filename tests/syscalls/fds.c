@@ -265,12 +265,13 @@ TEST(other_kinds_of_files)
 {
 	struct itimerspec t = { 0 };
 	struct epoll_event e = { 0 };
-	int s = socket(AF_INET, SOCK_DGRAM, 0), p[2], dir, ep, f, n;
+	int s = socket(AF_INET, SOCK_DGRAM, 0), p[2], dir, path, ep, f, n;
 	int lone = socket(AF_INET, SOCK_STREAM, 0);
 	sigset_t set;
 
 	MUST(pipe(p));
 	dir = MUST(open("/", O_RDONLY));
+	path = MUST(open("/", O_PATH));
 	ep = MUST(epoll_create1(0));
 	f = MUST(open("/tmp", O_TMPFILE | O_RDWR, 0600));
 	sigemptyset(&set);
@@ -293,6 +294,8 @@ TEST(other_kinds_of_files)
 	SHOW(tee(s, p[1], 10, 64));
 	SHOW(tee(s, s, 0, 0));
 	SHOW(copy_file_range(s, NULL, 99, NULL, 10, 0));
+	SHOW(copy_file_range(s, NULL, path, NULL, 10, 0));
+	SHOW(copy_file_range(path, NULL, s, NULL, 10, 0));
 	SHOW(copy_file_range(s, NULL, dir, NULL, 10, 0));
 	SHOW(splice(s, NULL, f, NULL, 10, 0));
 	SHOW(splice(f, NULL, s, NULL, 10, 0));
