@@ -238,6 +238,8 @@ int many_cpus(void)
 	return sched_getaffinity(0, sizeof(set), &set) || CPU_COUNT(&set) > 1;
 }
 
+static struct ukl_thread *senders[UKL_MAX_DEVS];
+
 /* Timers are as exact as the host can make them. */
 static void *timer_thread(void *th)
 {
@@ -254,6 +256,30 @@ static void *device_thread(void *th)
 	ukl_thread_enter(th);
 	ukl_head()->device_loop(th);
 	return NULL;
+}
+
+static void *sender_thread(void *slot)
+{
+	char name[16];
+
+	snprintf(name, sizeof(name), "ukl-send-%d", (int)(long)slot);
+	prctl(PR_SET_NAME, name);
+	ukl_thread_enter(senders[(long)slot]);
+	ukl_head()->sender_loop(senders[(long)slot], (long)slot);
+	return NULL;
+}
+
+/* Has all that was queued been written? */
+static int senders_idle(void)
+{
+	struct ukl_sendq *q = host.shared->sendq;
+	int i;
+
+	for (i = 0; i < UKL_MAX_DEVS; i++)
+		if (__atomic_load_n(&q[i].queued, __ATOMIC_SEQ_CST) !=
+		    __atomic_load_n(&q[i].sent, __ATOMIC_SEQ_CST))
+			return 0;
+	return 1;
 }
 
 /* ------------------------------------------------------------------ */
@@ -462,7 +488,8 @@ static void linger(void)
 	/* Seen idle once, a frame may be on its way from hand to hand. */
 	while (__atomic_load_n(&host.lingering, __ATOMIC_SEQ_CST) == asked &&
 	       now_ns(CLOCK_MONOTONIC) < host.linger_until) {
-		idle = orphans() || !users_idle() ? 0 : idle + 1;
+		idle = orphans() || !users_idle() || !senders_idle() ?
+		       0 : idle + 1;
 		if (idle == 2)
 			break;
 		usleep(1000);
@@ -979,6 +1006,10 @@ static void add_devices(char **specs, int n)
 			update_wire(i);
 		if (dev[i].kind == UKL_DEV_USER)
 			user_start(i, host.worker);
+		if (dev[i].kind == UKL_DEV_TAP) {
+			senders[i] = service_record();
+			start_thread(sender_thread, (void *)(long)i);
+		}
 	}
 }
 

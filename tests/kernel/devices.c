@@ -4,13 +4,18 @@
  *
  * devices CONTROL address IFNAME IP	gives the interface IP/24, brings it up
  * devices CONTROL mtu IFNAME N
+ * devices CONTROL flap IFNAME N	takes it down and brings it up, N times
+ * devices CONTROL statistic IFNAME NAME	prints one of ethtool -S
  * devices CONTROL answer PORT N	serves N clients: what they send comes back
  * devices CONTROL ask IP PORT BYTES	sends a pattern and checks what returns
+ * devices CONTROL pour PORT N	sends N numbers to the first client
  * devices CONTROL datagrams IP PORT N SIZE	the same with UDP
  * devices CONTROL answer_datagrams PORT N	serves N of them
  */
 #include "kit.h"
 
+#include <linux/ethtool.h>
+#include <linux/sockios.h>
 #include <net/if.h>
 #include <sys/ioctl.h>
 
@@ -70,6 +75,45 @@ TEST(mtu)
 	if_ioctl(&ifr, SIOCSIFMTU);
 }
 
+TEST(flap)
+{
+	struct timespec pause = { 0, 20000000 };
+	struct ifreq ifr = { 0 };
+	long i;
+
+	for (i = 0; i < 2 * number(1); i++) {
+		ifr.ifr_flags = i % 2 ? IFF_UP : 0;
+		if_ioctl(&ifr, SIOCSIFFLAGS);
+		if (i % 2)
+			nanosleep(&pause, NULL);
+	}
+}
+
+TEST(statistic)
+{
+	static struct {
+		struct ethtool_gstrings head;
+		char name[64][ETH_GSTRING_LEN];
+	} names = { .head = { ETHTOOL_GSTRINGS, ETH_SS_STATS } };
+	static struct {
+		struct ethtool_stats head;
+		uint64_t value[64];
+	} values = { .head = { ETHTOOL_GSTATS } };
+	struct ifreq ifr = { 0 };
+	unsigned int i;
+
+	ifr.ifr_data = (void *)&names;
+	if_ioctl(&ifr, SIOCETHTOOL);
+	ifr.ifr_data = (void *)&values;
+	if_ioctl(&ifr, SIOCETHTOOL);
+	for (i = 0; i < names.head.len && i < 64; i++)
+		if (!strcmp(names.name[i], arguments[1])) {
+			printf("%llu\n", (unsigned long long)values.value[i]);
+			return;
+		}
+	kit_fail("there is no statistic %s", arguments[1]);
+}
+
 static unsigned char pattern(long at)
 {
 	return (at * 2654435761u) >> 24;
@@ -125,6 +169,27 @@ static void send_pattern(void *arg)
 		n = good(CALL(write, a->socket, buf, n));
 	}
 	good(CALL(shutdown, a->socket, SHUT_WR));
+}
+
+TEST(pour)
+{
+	static uint64_t buf[2 * CHUNK / sizeof(uint64_t)];
+	const long room = sizeof(buf) / sizeof(buf[0]);
+	int l = listen_any(number(0)), s;
+	long count = number(1), at, n, i, done;
+
+	printf("ready\n");
+	fflush(stdout);
+	s = good(CALL(accept4, l, 0, 0, 0));
+	for (at = 0; at < count; at += n) {
+		n = count - at < room ? count - at : room;
+		for (i = 0; i < n; i++)
+			buf[i] = at + i;
+		for (done = 0; done < n * 8;)
+			done += good(CALL(write, s, (char *)buf + done,
+					  n * 8 - done));
+	}
+	good(CALL(close, s));
 }
 
 TEST(ask)

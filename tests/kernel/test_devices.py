@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import contextlib
 import os
 import socket
@@ -293,6 +294,35 @@ def test_tap(boot: Callable[..., Instance], run: Any, namespace: str) -> None:
         with socket.create_connection((THEIRS, 7000), timeout=10) as client:
             assert exchange(client, data) == data
         answering.passes()
+
+
+POURED = 10_000_000
+"""So many numbers of eight bytes each."""
+
+
+@pytest.mark.parametrize("flaps", [0, 20])
+def test_tap_frames_in_a_row(
+    boot: Callable[..., Instance], run: Any, namespace: str, flaps: int
+) -> None:
+    """Long frames are written by a thread of their own; all of them, in order.
+
+    Also while the interface goes down and comes up.
+    """
+    with entered(namespace):
+        instance = boot(devices=["tap,host=tap0"])
+        run("devices", instance, "address", "eth0", THEIRS).passes()
+        pouring = run("devices", instance, "pour", 7000, POURED)
+        assert pouring.line() == "ready"
+        received = bytearray()
+        with socket.create_connection((THEIRS, 7000), timeout=20) as client:
+            flapping = run("devices", instance, "flap", "eth0", flaps)
+            while piece := client.recv(1 << 20):
+                received += piece
+            flapping.passes()
+        pouring.passes()
+        assert received == array.array("Q", range(POURED)).tobytes()
+        said = run("devices", instance, "statistic", "eth0", "tx_queued").passes()
+        assert int(said.split()[0]) > 100, said
 
 
 def test_tap_of_another_namespace(

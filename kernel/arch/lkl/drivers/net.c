@@ -9,12 +9,18 @@
  *
  * TAP devices, wires and the user backend carry a virtio_net_hdr before each
  * frame, so frames of up to 64 KB cross in one piece and checksums need not be
- * computed.  TCP of the user backend never gets here: see gate.c.  Datagram and stream sockets carry what is on a real cable.
+ * computed.  TCP of the user backend never gets here: see gate.c.  Datagram and
+ * stream sockets carry what is on a real cable.
  *
  * A frame that was sent stays the driver's for a moment when its socket sends
  * in a quick row, as it would stay in a network card's ring: TCP gathers small
  * writes as long as the last frame has not left (tcp_autocorking), and a frame
  * is what a write costs here, with all of the host's receive path in it.
+ *
+ * A TAP device runs the host's receive path in the call that writes a frame.
+ * While a socket sends long frames, they are therefore queued, and a thread of
+ * the kernel host writes them (native.c) while this kernel goes on, if there
+ * is a host CPU for it.  Frames that come later queue up behind them.
  *
  * A frame is read into a short linear buffer followed by pages.  Small frames
  * stay in the buffer and leave the pages for the next read; large ones take
@@ -38,6 +44,7 @@
 #include <net/udp.h>
 #include <asm/ukl.h>
 #include <uapi/asm/unistd.h>
+#include "../kernel/send.h"
 #include "net.h"
 
 #define VNET_HDR	((int)sizeof(struct virtio_net_hdr))
@@ -46,12 +53,14 @@
 #define RX_PAGES	20
 #define RX_ORDER	3
 #define RX_REST_MIN	2048	/* a page's rest below this is not worth it */
-#define TX_IOV		(MAX_SKB_FRAGS + 3)
+#define TX_IOV		UKL_FRAME_IOV
 #define RETRY_NS	(50 * NSEC_PER_USEC)
 #define HOLD_US		20	/* a sent frame of a quick row */
 #define ROW_US		60	/* at most between two of its frames */
 #define ROW_MIN		3
 #define SETTLE_NS	(1 * NSEC_PER_MSEC)	/* if nobody comes by */
+#define LONG_FRAME	(32 * 1024)	/* worth another CPU's attention … */
+#define LONG_US		250	/* … this soon after the one before */
 #define STREAM_BUF	(256 * 1024)
 #define FDB_SIZE	64
 
@@ -68,13 +77,14 @@ struct fdb_entry {
 };
 
 /* What ethtool -S shows beside the interface's own statistics. */
-enum count { RX_POLLS, RX_LARGE, TX_LARGE, TX_HELD, COUNTS };
+enum count { RX_POLLS, RX_LARGE, TX_LARGE, TX_HELD, TX_QUEUED, COUNTS };
 
 static const char count_names[COUNTS][ETH_GSTRING_LEN] = {
 	[RX_POLLS]	= "rx_polls",
 	[RX_LARGE]	= "rx_large_frames",	/* to be cut at the MTU */
 	[TX_LARGE]	= "tx_large_frames",
 	[TX_HELD]	= "tx_held",		/* the descriptor took no more */
+	[TX_QUEUED]	= "tx_queued",		/* written by another thread */
 };
 
 struct nic {
@@ -95,6 +105,10 @@ struct nic {
 	unsigned int		row;
 	struct hrtimer		settle;
 
+	/* The queue to the sender. */
+	unsigned long		long_at;	/* cycles: the last long frame */
+	unsigned int		reclaimed;	/* of its frames */
+
 	struct sk_buff		*skb;	/* linear buffer of the next frame */
 	struct rx_page		rx[RX_PAGES];
 	unsigned int		rx_count;
@@ -113,7 +127,7 @@ static struct nic *nics[UKL_MAX_DEVS];
 
 unsigned int ukl_net_held;
 static unsigned long held_since;	/* cycles */
-static unsigned long hold_cycles, row_cycles;
+static unsigned long hold_cycles, row_cycles, long_cycles;
 
 struct host_msghdr {
 	void		*name;
@@ -245,6 +259,7 @@ static void rx_take(struct nic *nic, struct sk_buff *skb, unsigned int len)
 
 static void wire_learn(struct nic *nic, const u8 *mac, const char *path);
 static void tx_settle(struct nic *nic);
+static void tx_reclaim(struct nic *nic);
 
 /*
  * Reads one frame.  Returns an skb, NULL when there is none, or an error
@@ -365,6 +380,7 @@ static int nic_poll(struct napi_struct *napi, int budget)
 	nic->asked = false;
 	nic->counts[RX_POLLS]++;
 	tx_settle(nic);
+	tx_reclaim(nic);
 	while (done < budget) {
 		skb = nic->kind == UKL_DEV_STREAM ? rx_stream(nic) :
 						    rx_frame(nic);
@@ -404,6 +420,29 @@ void ukl_net_irq(unsigned int slots)
 
 /* ------------------------------------------------------------------ */
 /* Transmit.								*/
+
+/* The frame's memory, behind whatever header the descriptor wants. */
+static int tx_pieces(struct sk_buff *skb, struct iovec *iov)
+{
+	int i, n = 0;
+
+	iov[n++] = (struct iovec){ skb->data, skb_headlen(skb) };
+	for (i = 0; i < skb_shinfo(skb)->nr_frags; i++) {
+		const skb_frag_t *frag = &skb_shinfo(skb)->frags[i];
+
+		iov[n++] = (struct iovec){ skb_frag_address(frag),
+					   skb_frag_size(frag) };
+	}
+	return n;
+}
+
+static void tx_count(struct nic *nic, const struct sk_buff *skb)
+{
+	nic->asked = true;
+	nic->counts[TX_LARGE] += skb_is_gso(skb);
+	nic->dev->stats.tx_packets++;
+	nic->dev->stats.tx_bytes += skb->len;
+}
 
 /* The descriptor takes no more: try again soon. */
 static void tx_hold(struct nic *nic)
@@ -490,6 +529,84 @@ static long wire_send(struct nic *nic, const u8 *mac, struct iovec *iov, int n)
 	return 0;
 }
 
+/* Are there frames in the queue that were not reclaimed? */
+static bool tx_queued(const struct nic *nic)
+{
+	return nic->reclaimed != ukl.sendq[nic->slot].queued;
+}
+
+static unsigned int tx_room(const struct nic *nic)
+{
+	return UKL_FRAMES - (ukl.sendq[nic->slot].queued - nic->reclaimed);
+}
+
+static struct ukl_frame *tx_frame(const struct nic *nic, unsigned int number)
+{
+	return &ukl_frames[nic->slot]->frame[number % UKL_FRAMES];
+}
+
+/* Frees what the sender has written. */
+static void tx_reclaim(struct nic *nic)
+{
+	unsigned int sent = smp_load_acquire(&ukl.sendq[nic->slot].sent);
+	struct ukl_frame *frame;
+
+	if (nic->reclaimed == sent)
+		return;
+	for (; nic->reclaimed != sent; nic->reclaimed++) {
+		frame = tx_frame(nic, nic->reclaimed);
+		nic->dev->stats.tx_dropped += frame->lost;
+		dev_consume_skb_any(frame->skb);
+	}
+	if (netif_queue_stopped(nic->dev))
+		netif_wake_queue(nic->dev);
+}
+
+/* Queues @skb for the sender, unless it is better written at once. */
+static bool tx_queue(struct nic *nic, struct sk_buff *skb)
+{
+	struct ukl_sendq *q = &ukl.sendq[nic->slot];
+	unsigned long now = get_cycles();
+	struct ukl_frame *frame;
+	bool in_row = false;
+
+	tx_reclaim(nic);
+	if (skb->len >= LONG_FRAME) {
+		in_row = now - nic->long_at < long_cycles;
+		nic->long_at = now;
+	}
+	if (!tx_queued(nic) && !(in_row && READ_ONCE(q->useful)))
+		return false;
+	tx_settle(nic);
+	frame = tx_frame(nic, q->queued);
+	if (virtio_net_hdr_from_skb(skb, &frame->hdr, true, false, 0)) {
+		nic->dev->stats.tx_dropped++;
+		dev_kfree_skb_any(skb);
+		return true;
+	}
+	frame->skb = skb;
+	frame->iov[0] = (struct iovec){ &frame->hdr, VNET_HDR };
+	frame->n = 1 + tx_pieces(skb, frame->iov + 1);
+	if (nic->capture)
+		capture_frame(nic, skb);
+	tx_count(nic, skb);
+	nic->counts[TX_QUEUED]++;
+	__atomic_store_n(&q->queued, q->queued + 1, __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&q->sleeps, __ATOMIC_SEQ_CST) &&
+	    __atomic_exchange_n(&q->sleeps, 0, __ATOMIC_SEQ_CST))
+		ukl_hostcall(__NR_futex, (long)&q->sleeps, 1 /* WAKE */, 1, 0,
+			     0, 0);
+	if (!tx_room(nic)) {
+		netif_stop_queue(nic->dev);
+		__atomic_store_n(&ukl_frames[nic->slot]->full, true,
+				 __ATOMIC_SEQ_CST);
+	}
+	if (!hrtimer_active(&nic->settle))
+		hrtimer_start(&nic->settle, ns_to_ktime(SETTLE_NS),
+			      HRTIMER_MODE_REL_SOFT);
+	return true;
+}
+
 /* Gives the frame back: its socket may send what it has gathered. */
 static void tx_settle(struct nic *nic)
 {
@@ -504,8 +621,14 @@ static void tx_settle(struct nic *nic)
 
 static enum hrtimer_restart tx_settle_late(struct hrtimer *timer)
 {
-	tx_settle(container_of(timer, struct nic, settle));
-	return HRTIMER_NORESTART;
+	struct nic *nic = container_of(timer, struct nic, settle);
+
+	tx_settle(nic);
+	tx_reclaim(nic);
+	if (!tx_queued(nic))
+		return HRTIMER_NORESTART;
+	hrtimer_forward_now(timer, ns_to_ktime(SETTLE_NS));
+	return HRTIMER_RESTART;
 }
 
 /* A call is over, and frames are held: long enough? */
@@ -599,10 +722,12 @@ static netdev_tx_t nic_xmit(struct sk_buff *skb, struct net_device *dev)
 	unsigned int total = skb->len;
 	__be32 length = cpu_to_be32(skb->len);
 	unsigned int len = skb->len;
-	int n = 0, i;
+	int n = 0;
 	long sent;
 
 	if (nic->kind == UKL_DEV_USER && tx_by_gate(nic, skb))
+		return NETDEV_TX_OK;
+	if (nic->kind == UKL_DEV_TAP && tx_queue(nic, skb))
 		return NETDEV_TX_OK;
 	if (nic->vnet) {
 		if (virtio_net_hdr_from_skb(skb, &hdr, true, false, 0))
@@ -613,13 +738,7 @@ static netdev_tx_t nic_xmit(struct sk_buff *skb, struct net_device *dev)
 		iov[n++] = (struct iovec){ &length, sizeof(length) };
 		total += sizeof(length);
 	}
-	iov[n++] = (struct iovec){ skb->data, skb_headlen(skb) };
-	for (i = 0; i < skb_shinfo(skb)->nr_frags; i++) {
-		const skb_frag_t *frag = &skb_shinfo(skb)->frags[i];
-
-		iov[n++] = (struct iovec){ skb_frag_address(frag),
-					   skb_frag_size(frag) };
-	}
+	n += tx_pieces(skb, iov + n);
 	if (nic->kind == UKL_DEV_WIRE)
 		sent = wire_send(nic, skb->data, iov, n);
 	else
@@ -649,10 +768,7 @@ static netdev_tx_t nic_xmit(struct sk_buff *skb, struct net_device *dev)
 		}
 		tx_hold(nic);
 	}
-	nic->asked = true;
-	nic->counts[TX_LARGE] += skb_is_gso(skb);
-	dev->stats.tx_packets++;
-	dev->stats.tx_bytes += skb->len;
+	tx_count(nic, skb);
 	tx_done(nic, skb);
 	return NETDEV_TX_OK;
 
@@ -686,8 +802,13 @@ static int nic_stop(struct net_device *dev)
 	hrtimer_cancel(&nic->retry);
 	hrtimer_cancel(&nic->settle);
 	napi_disable(&nic->napi);
+	/* What the sender reads stays until it has read it. */
+	while (READ_ONCE(ukl.sendq[nic->slot].sent) !=
+	       ukl.sendq[nic->slot].queued)
+		msleep(1);
 	local_bh_disable();
 	tx_settle(nic);
+	tx_reclaim(nic);
 	local_bh_enable();
 	rx_free(nic);
 	return 0;
@@ -708,7 +829,6 @@ static void nic_drvinfo(struct net_device *dev, struct ethtool_drvinfo *info)
 		[UKL_DEV_DGRAM]		= "dgram",
 		[UKL_DEV_STREAM]	= "stream",
 		[UKL_DEV_WIRE]		= "wire",
-		[UKL_DEV_USER]		= "user",
 		[UKL_DEV_USER]		= "user",
 	};
 	const struct nic *nic = netdev_priv(dev);
@@ -799,6 +919,7 @@ long ukl_netdev_add(unsigned int slot, const struct ukl_dev *spec)
 	nic->settle.function = tx_settle_late;
 	hold_cycles = (unsigned long)ukl_boot_info.tsc_khz * HOLD_US / 1000;
 	row_cycles = (unsigned long)ukl_boot_info.tsc_khz * ROW_US / 1000;
+	long_cycles = (unsigned long)ukl_boot_info.tsc_khz * LONG_US / 1000;
 
 	strscpy(dev->name, spec->name, IFNAMSIZ);
 	dev->netdev_ops = &nic_ops;
@@ -826,8 +947,14 @@ long ukl_netdev_add(unsigned int slot, const struct ukl_dev *spec)
 	}
 	if (spec->kind == UKL_DEV_WIRE)
 		nic->wire = kzalloc(sizeof(*nic->wire), GFP_KERNEL);
+	/* Never freed: the sender has its address. */
+	if (spec->kind == UKL_DEV_TAP && !ukl_frames[slot])
+		ukl_frames[slot] = kzalloc(sizeof(struct ukl_frames),
+					   GFP_KERNEL);
+	nic->reclaimed = ukl.sendq[slot].queued;
 	if ((spec->kind == UKL_DEV_STREAM && (!nic->in || !nic->out)) ||
-	    (spec->kind == UKL_DEV_WIRE && !nic->wire)) {
+	    (spec->kind == UKL_DEV_WIRE && !nic->wire) ||
+	    (spec->kind == UKL_DEV_TAP && !ukl_frames[slot])) {
 		nic_free(dev);
 		free_netdev(dev);
 		return -ENOMEM;

@@ -34,8 +34,10 @@
 #include <uapi/linux/futex.h>
 #include <uapi/asm/unistd.h>
 #include "copy.h"
+#include "send.h"
 
 #define HOST_POLLIN		0x001
+#define HOST_POLLOUT		0x004
 #define HOST_EINTR		4
 
 struct host_timespec {
@@ -43,11 +45,13 @@ struct host_timespec {
 };
 
 #define NSEC_PER_MSEC_L		1000000L
+#define NSEC_PER_SEC_L		1000000000L
 #define STALL_NS		(1000 * NSEC_PER_MSEC_L)
 
 struct ukl_shared ukl __aligned(4096);
 struct ukl_boot ukl_boot_info;
 struct ukl_copy ukl_copies[UKL_MAX_THREADS];
+struct ukl_frames *ukl_frames[UKL_MAX_DEVS];
 
 /* Real atomics: other host CPUs look at these words. */
 #define SHARED_LOAD(p)		__atomic_load_n(p, __ATOMIC_SEQ_CST)
@@ -821,6 +825,10 @@ static void native_die(struct ukl_thread *by, const char *why)
 	futex_wake(by, &ukl.io_deep, INT_MAX);
 	if (SHARED_LOAD(&ukl.io_polls))
 		ring(by, UKL_FD_IO);
+	for (i = 0; i < UKL_MAX_DEVS; i++) {
+		SHARED_STORE(&ukl.sendq[i].sleeps, 0);
+		futex_wake(by, &ukl.sendq[i].sleeps, INT_MAX);
+	}
 	SHARED_STORE(&ukl.booted, 2);
 	futex_wake(by, &ukl.booted, INT_MAX);
 	ukl_for_each_record(th)
@@ -1003,6 +1011,75 @@ static void native_device_loop(struct ukl_thread *th)
 	}
 }
 
+#define SENDER_SPINS	500	/* 20 us: a long frame, and what it costs */
+
+/* May this thread run on more than one host CPU? */
+static bool may_choose_cpu(struct ukl_thread *th)
+{
+	unsigned long mask[128];
+	long i, n, cpus = 0;
+
+	n = host(th, __NR_sched_getaffinity, 0, sizeof(mask), (long)mask, 0, 0,
+		 0);
+	for (i = 0; i < n / (long)sizeof(mask[0]); i++)
+		cpus += hweight_long(mask[i]);
+	return n < 0 || cpus > 1;
+}
+
+/* Until a frame is queued: first by looking, for the next is often near. */
+static bool await_frame(struct ukl_thread *th, struct ukl_sendq *q)
+{
+	unsigned int spin = q->useful ? SENDER_SPINS : 1;
+	bool useful;
+
+	while (spin--) {
+		if (SHARED_LOAD(&q->queued) != q->sent)
+			return true;
+		__builtin_ia32_pause();
+	}
+	useful = q->useful;
+	SHARED_STORE(&q->sleeps, 1);
+	if (SHARED_LOAD(&q->queued) == q->sent && !SHARED_LOAD(&ukl.dead))
+		futex_wait(th, &q->sleeps, 1, useful ? -1 : NSEC_PER_SEC_L);
+	SHARED_STORE(&q->sleeps, 0);
+	SHARED_STORE(&q->useful, may_choose_cpu(th));
+	return SHARED_LOAD(&q->queued) != q->sent;
+}
+
+/*
+ * Writes what is in the queue of a slot (drivers/net.c puts it there) beside
+ * the CPU, so that its sockets go on meanwhile.
+ */
+static void native_sender_loop(struct ukl_thread *th, unsigned int slot)
+{
+	struct ukl_sendq *q = &ukl.sendq[slot];
+	struct ukl_also out = { th->proc->fd[slot], HOST_POLLOUT, 0 };
+	struct ukl_frames *frames;
+	struct ukl_frame *frame;
+	long n;
+
+	SHARED_STORE(&q->useful, may_choose_cpu(th));
+	while (!SHARED_LOAD(&ukl.dead)) {
+		if (!await_frame(th, q))
+			continue;
+		frames = ukl_frames[slot];
+		frame = &frames->frame[q->sent % UKL_FRAMES];
+		n = host(th, __NR_writev, out.fd, (long)frame->iov, frame->n,
+			 0, 0, 0);
+		if (n == -EAGAIN) {
+			host(th, __NR_ppoll, (long)&out, 1, 0, 0, 0, 0);
+			continue;
+		}
+		frame->lost = n < 0;
+		SHARED_STORE(&q->sent, q->sent + 1);
+		if (SHARED_LOAD(&frames->full) &&
+		    SHARED_LOAD(&q->queued) - q->sent <= UKL_FRAMES / 2) {
+			SHARED_STORE(&frames->full, false);
+			interrupt(th, UKL_IRQ_DEV(slot));
+		}
+	}
+}
+
 /* ------------------------------------------------------------------ */
 
 extern char ukl_data_start[];
@@ -1058,4 +1135,5 @@ const struct ukl_image ukl_image __section(".ukl_image") __used = {
 	.release_cpu	= native_release,
 	.timer_loop	= native_timer_loop,
 	.device_loop	= native_device_loop,
+	.sender_loop	= native_sender_loop,
 };

@@ -14,7 +14,7 @@
 #define _UAPI_UKL_ABI_H
 
 /** Raised with every change of a structure or function below. */
-#define UKL_ABI_VERSION		4
+#define UKL_ABI_VERSION		5
 
 #define UKL_MAGIC		0x4c454e52454b4c55UL	/* "UKLKERNEL" */
 #define UKL_BASE		0x200000000000UL
@@ -158,6 +158,18 @@ struct ukl_wire {
 	char			path[UKL_WIRE_PEERS][108];
 };
 
+/**
+ * Long frames of a slot that its sender writes, a thread of the kernel host.
+ * A frame is counted when it is put in, by the CPU's owner, and when it has
+ * been written, by the sender.
+ */
+struct ukl_sendq {
+	unsigned int		queued __attribute__((aligned(64)));
+	unsigned int		sent __attribute__((aligned(64)));
+	unsigned int		sleeps;		/* futex of the sender */
+	unsigned int		useful;		/* it has a host CPU to itself */
+};
+
 /* Private calls, made with ukl_syscall() like any other. */
 #define UKL_SYS			0x10000
 #define UKL_SYS_THREAD		(UKL_SYS + 0)	/* (struct ukl_thread *) */
@@ -233,6 +245,8 @@ struct ukl_shared {
 	unsigned int		io_polls;	/* … or is in ppoll() */
 	unsigned int		devs;		/* bit n: slot n is in use */
 
+	struct ukl_sendq	sendq[UKL_MAX_DEVS];
+
 	unsigned int		waits;		/* bit n: wait slot n is taken */
 	unsigned int		joined;		/* processes that ever came */
 	unsigned int		procs_word;	/* futex: a process is new, or
@@ -295,6 +309,7 @@ struct ukl_image {
 	 * the instance is dead. */
 	void (*timer_loop)(struct ukl_thread *th);
 	void (*device_loop)(struct ukl_thread *th);
+	void (*sender_loop)(struct ukl_thread *th, unsigned int slot);
 };
 
 #endif /* _UAPI_UKL_ABI_H */
