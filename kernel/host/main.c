@@ -51,6 +51,7 @@
 #define SERVICE_SECONDS	2	/* the same for services, after the others */
 #define LINGER_SECONDS	60	/* for what was sent and has not arrived */
 #define LENT_MS		500	/* between looks at the files under way */
+#define CONTINUED_NS	50000000UL	/* a stopped process, at a time */
 
 #define LINGER_NOT	0
 #define LINGER_ASKED	1	/* the worker looks for data under way */
@@ -695,36 +696,81 @@ static int reap_orphans(void)
 	return some;
 }
 
-/* A thread has waited a second for the CPU without any progress. */
-static void explain_stall(void)
+/* As /proc/PID/stat has it: R, S, T, …; 0 when it cannot be told. */
+static int state_of(int pid)
 {
-	unsigned int id = __atomic_exchange_n(&host.shared->stall, 0,
-					      __ATOMIC_SEQ_CST);
-	static unsigned int told;
-	struct ukl_thread *th;
 	char path[64], stat[256], *state;
 	int fd, n;
 
-	if (!id)
-		return;
-	th = &host.shared->thread[id - 1];
-	if (!th->proc || (host.shared->lock & ~UKL_LOCK_WAITERS) != id)
-		return;
-	snprintf(path, sizeof(path), "/proc/%d/stat", th->proc->pid);
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	n = fd < 0 ? -1 : read(fd, stat, sizeof(stat) - 1);
 	if (fd >= 0)
 		close(fd);
 	if (n <= 0)
-		return;
+		return 0;
 	stat[n] = 0;
 	state = strrchr(stat, ')');
-	if (!state || (state[2] != 'T' && state[2] != 't') || told == id)
+	return state && state[1] ? state[2] : 0;
+}
+
+static struct ukl_proc *cpu_owner(void)
+{
+	unsigned int id = __atomic_load_n(&host.shared->lock,
+					  __ATOMIC_SEQ_CST) &
+			  ~UKL_LOCK_WAITERS;
+
+	return id ? host.shared->thread[id - 1].proc : NULL;
+}
+
+/*
+ * A process that has the CPU is stopped: it was inside the library kernel when
+ * the signal came, or was handed the CPU after that.  It goes on until it has
+ * let the CPU go, and is stopped again.  False when it may not be told to.
+ */
+static int continue_stopped(struct ukl_proc *proc)
+{
+	const struct timespec nap = { 0, 20000 };
+	unsigned long until = now_ns(CLOCK_MONOTONIC) + CONTINUED_NS;
+
+	while (cpu_owner() == proc && now_ns(CLOCK_MONOTONIC) < until) {
+		if (kill(proc->pid, SIGCONT))
+			return 0;
+		while (cpu_owner() == proc && now_ns(CLOCK_MONOTONIC) < until)
+			nanosleep(&nap, NULL);
+		kill(proc->pid, SIGSTOP);
+		while (state_of(proc->pid) == 'R' &&
+		       now_ns(CLOCK_MONOTONIC) < until)
+			nanosleep(&nap, NULL);
+	}
+	return 1;
+}
+
+/* Someone has waited for the CPU for a while, without any progress. */
+static void end_stall(void)
+{
+	unsigned int id = __atomic_exchange_n(&host.shared->stall, 0,
+					      __ATOMIC_SEQ_CST);
+	struct ukl_proc *proc = id ? host.shared->thread[id - 1].proc : NULL;
+	static int told;
+	int pid, state;
+
+	if (!proc || cpu_owner() != proc)
 		return;
-	told = id;
-	say("process %d is stopped and holds the library kernel: "
-	    "every other process of the instance waits for it "
-	    "(kill -CONT %d lets it go on)", th->proc->pid, th->proc->pid);
+	pid = proc->pid;
+	state = state_of(pid);
+	if (state != 'T' && state != 't')
+		return;
+	if (told != pid)
+		say("process %d was stopped while it had the library kernel, "
+		    "which all others of the instance wait for%s", pid,
+		    state == 'T' ? ": it goes on until it is out of it" :
+		    " until its tracer lets it go on");
+	told = pid;
+	/* A tracer's stop is the tracer's to end. */
+	if (state == 'T' && !continue_stopped(proc))
+		say("process %d cannot be told to go on: %s (kill -CONT %d)",
+		    pid, strerror(errno), pid);
 }
 
 /* ------------------------------------------------------------------ */
@@ -1074,7 +1120,7 @@ static void on_event(uint64_t datum)
 			return;
 		if (host.shared->dead)
 			died();
-		explain_stall();
+		end_stall();
 		scan();
 	} else if (datum == ON_FOR) {
 		close(host.for_fd);

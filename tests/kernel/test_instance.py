@@ -62,6 +62,12 @@ def sleep_long(attached: Any) -> None:
     attached.raw(NANOSLEEP, (60).to_bytes(8, "little") + bytes(8), None)
 
 
+def sleep_short(attached: Any) -> None:
+    """Blocks in the library kernel for a moment, then outside it."""
+    attached.raw(NANOSLEEP, bytes(8) + (300_000_000).to_bytes(8, "little"), None)
+    time.sleep(60)
+
+
 def busy(attached: Any) -> None:
     """Makes calls for ever, most of the time inside the kernel."""
     entropy = bytearray(64 * 1024)
@@ -322,29 +328,57 @@ def test_killed_inside_the_kernel(boot: Any) -> None:
     pytest.fail("50 kills of a process that is always in the kernel missed it")
 
 
+STOPPED = (
+    "ukl: instance {name}: process {pid} was stopped while it had the library kernel, "
+    "which all others of the instance wait for: it goes on until it is out of it\n"
+)
+
+
+def state_of(pid: int) -> str:
+    """As /proc has it: R, S, T, …"""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
 def test_stopped_inside_the_kernel(boot: Any) -> None:
-    """A process that is stopped with the CPU is named; the others then go on."""
+    """A process that is stopped with the CPU lets it go, and then is stopped."""
     instance = boot()
     victim = forked(instance, busy)
-    for _ in range(50):
-        time.sleep(0.02)
-        os.kill(victim, signal.SIGSTOP)
-        waiting = forked_call(instance)
-        if not select.select([waiting[1]], [], [], 0.5)[0]:
-            break
-        os.kill(victim, signal.SIGCONT)
-        reap(waiting[0])
-    else:
-        pytest.fail("50 stops of a process that is always in the kernel missed it")
-    assert wait_until(lambda: "is stopped and holds" in instance.messages(), 5)
-    assert instance.messages().startswith(
-        f"ukl: instance test1: process {victim} is stopped and holds the library "
-        "kernel: every other process of the instance waits for it "
-        f"(kill -CONT {victim} lets it go on)\n"
-    )
-    os.kill(victim, signal.SIGCONT)
-    assert select.select([waiting[1]], [], [], 5)[0]
-    reap(waiting[0])
+    try:
+        for _ in range(50):
+            time.sleep(0.02)
+            os.kill(victim, signal.SIGSTOP)
+            waiting, ready = forked_call(instance)
+            assert select.select([ready], [], [], 5)[0], instance.messages()
+            reap(waiting)
+            assert wait_until(lambda: state_of(victim) == "T", 5)
+            if instance.messages():
+                break
+            os.kill(victim, signal.SIGCONT)
+        else:
+            pytest.fail("50 stops of a process that is always in the kernel missed it")
+        assert instance.messages() == STOPPED.format(name=instance.name, pid=victim)
+    finally:
+        os.kill(victim, signal.SIGKILL)
+        reap(victim)
+
+
+def test_stopped_before_it_is_handed_the_cpu(boot: Any) -> None:
+    """What a stopped process has waited for comes: the others do not wait for it."""
+    instance = boot()
+    victim = forked(instance, sleep_short)
+    time.sleep(0.1)
+    os.kill(victim, signal.SIGSTOP)
+    try:
+        time.sleep(0.5)
+        for _ in range(5):
+            waiting, ready = forked_call(instance)
+            assert select.select([ready], [], [], 5)[0], instance.messages()
+            reap(waiting)
+        assert wait_until(lambda: state_of(victim) == "T", 5)
+        assert instance.messages() == STOPPED.format(name=instance.name, pid=victim)
+    finally:
+        os.kill(victim, signal.SIGKILL)
+        reap(victim)
 
 
 def forked_call(instance: Instance) -> tuple[int, int]:

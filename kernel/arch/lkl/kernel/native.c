@@ -46,7 +46,7 @@ struct host_timespec {
 
 #define NSEC_PER_MSEC_L		1000000L
 #define NSEC_PER_SEC_L		1000000000L
-#define STALL_NS		(1000 * NSEC_PER_MSEC_L)
+#define STALL_NS		(200 * NSEC_PER_MSEC_L)
 
 struct ukl_shared ukl __aligned(4096);
 struct ukl_boot ukl_boot_info;
@@ -185,6 +185,14 @@ static bool cpu_steal(struct ukl_thread *th, unsigned int seen)
 	return true;
 }
 
+/* Thread @owner has had the CPU for long: the kernel host finds out why. */
+static void tell_stall(struct ukl_thread *th, unsigned int owner)
+{
+	SHARED_STORE(&ukl.stall, owner);
+	SHARED_INC(&ukl.procs_word);
+	futex_wake(th, &ukl.procs_word, 1);
+}
+
 static noinline bool cpu_lock_slow(struct ukl_thread *th)
 {
 	unsigned int v, spin = SPIN_ROUNDS;
@@ -215,12 +223,8 @@ static noinline bool cpu_lock_slow(struct ukl_thread *th)
 			v |= UKL_LOCK_WAITERS;
 		}
 		err = futex_wait(th, &ukl.lock, v, STALL_NS);
-		if (err == -ETIMEDOUT && SHARED_LOAD(&ukl.lock) == v) {
-			/* The kernel host finds out why and says so. */
-			SHARED_STORE(&ukl.stall, v & ~UKL_LOCK_WAITERS);
-			SHARED_INC(&ukl.procs_word);
-			futex_wake(th, &ukl.procs_word, 1);
-		}
+		if (err == -ETIMEDOUT && SHARED_LOAD(&ukl.lock) == v)
+			tell_stall(th, v & ~UKL_LOCK_WAITERS);
 	}
 }
 
@@ -437,6 +441,39 @@ static void resign(struct ukl_thread *th)
 	}
 }
 
+static bool tsc_past(unsigned long now, unsigned long since, unsigned long ns)
+{
+	return (now - since) / (ns / 1000) >= ukl.tsc_khz / 1000;
+}
+
+struct owner_seen {
+	unsigned int	id;
+	unsigned long	since;		/* TSC */
+};
+
+/*
+ * Are there interrupts that only the CPU's owner can see to?  If it is the
+ * same one for long, it may have been stopped.  For those who wait without
+ * wanting the CPU themselves: they come back after STALL_NS.
+ */
+static bool waits_for_owner(struct ukl_thread *th, struct owner_seen *seen)
+{
+	unsigned int id = SHARED_LOAD(&ukl.lock) & ~UKL_LOCK_WAITERS;
+	unsigned long now = __builtin_ia32_rdtsc();
+
+	if (!id || !SHARED_LOAD(&ukl.pending)) {
+		seen->id = 0;
+		return false;
+	}
+	if (id != seen->id) {
+		*seen = (struct owner_seen){ id, now };
+	} else if (tsc_past(now, seen->since, STALL_NS)) {
+		seen->since = now;
+		tell_stall(th, id);
+	}
+	return true;
+}
+
 enum waited {
 	GOT_CPU,	/* handed over: continue `current` */
 	TOOK_CPU,	/* free, and there are interrupts */
@@ -447,6 +484,7 @@ enum waited {
 static enum waited wait_for_cpu(struct ukl_thread *th, bool lead)
 {
 	unsigned int old, bits, spin, was_ready;
+	struct owner_seen seen = { };
 
 	for (;;) {
 		old = SHARED_XCHG(&th->wake, 0);
@@ -503,7 +541,8 @@ static enum waited wait_for_cpu(struct ukl_thread *th, bool lead)
 		if (unlikely(th->also && !th->also_ready))
 			poll_also(th);
 		else if (shared_cas(&th->wake, 0, UKL_WAKE_SLEEPING))
-			futex_wait(th, &th->wake, UKL_WAKE_SLEEPING, -1);
+			futex_wait(th, &th->wake, UKL_WAKE_SLEEPING,
+				   waits_for_owner(th, &seen) ? STALL_NS : -1);
 	}
 }
 
@@ -542,11 +581,6 @@ static noinline void wake_timer(struct ukl_thread *th)
 #define QUICK_ROW	8
 #define PUT_OFF_NS	(150 * 1000UL)
 #define NUDGE_TICK_NS	NSEC_PER_MSEC_L
-
-static bool tsc_past(unsigned long now, unsigned long since, unsigned long ns)
-{
-	return (now - since) / (ns / 1000) >= ukl.tsc_khz / 1000;
-}
 
 static noinline bool nudge_can_wait(struct ukl_thread *th,
 				    struct ukl_thread *to)
@@ -912,8 +946,10 @@ static unsigned long native_fixup(unsigned long ip)
 
 static void native_timer_loop(struct ukl_thread *th)
 {
+	struct owner_seen seen = { };
 	unsigned long deadline, now;
 	unsigned int word, clock;
+	bool watch;
 	long ns;
 
 	while (!SHARED_LOAD(&ukl.dead)) {
@@ -935,9 +971,11 @@ static void native_timer_loop(struct ukl_thread *th)
 		clock = SHARED_LOAD(&ukl.nudge_clock);
 		if (clock && SHARED_LOAD(&ukl.timer_word) == word)
 			nudge_tick(th);
+		watch = waits_for_owner(th, &seen);
 		if (deadline == ~0UL) {
 			futex_wait(th, &ukl.timer_word, word,
-				   clock ? NUDGE_TICK_NS : -1);
+				   clock ? NUDGE_TICK_NS :
+				   watch ? STALL_NS : -1);
 			continue;
 		}
 		now = (deadline - now) / 1000;
@@ -945,6 +983,8 @@ static void native_timer_loop(struct ukl_thread *th)
 		     (long)(now * 1000000000UL / ukl.tsc_khz);
 		if (clock && ns > NUDGE_TICK_NS)
 			ns = NUDGE_TICK_NS;
+		if (watch && ns > STALL_NS)
+			ns = STALL_NS;
 		futex_wait(th, &ukl.timer_word, word, ns + 1);
 	}
 }
@@ -980,8 +1020,10 @@ static void poll_instead(struct ukl_thread *th)
 static void native_device_loop(struct ukl_thread *th)
 {
 	unsigned int epoch, rounds = 0, bits;
+	struct owner_seen seen = { };
 
 	while (!SHARED_LOAD(&ukl.dead)) {
+		waits_for_owner(th, &seen);
 		epoch = SHARED_LOAD(&ukl.leader_epoch);
 		if (!SHARED_LOAD(&ukl.leader)) {
 			rounds = 0;
