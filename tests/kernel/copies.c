@@ -98,6 +98,76 @@ TEST(long_copies_are_whole)
 		kit_join(&others[i]);
 }
 
+#define STREAMS		3
+#define LONGEST		(400 * 1024)
+#define WRITES		1500
+
+static struct stream {
+	struct kit_thread reader;
+	int pair[2];
+	size_t sent;
+} streams[STREAMS];
+
+static void read_stream(void *arg)
+{
+	struct stream *s = arg;
+	unsigned char *data = malloc(LONGEST);
+	size_t at = 0;
+	long n;
+
+	while ((n = good(CALL(read, s->pair[1], data, LONGEST)))) {
+		check_pattern(data, at, n);
+		at += n;
+	}
+	free(data);
+	check_eq(at, s->sent);
+}
+
+/* One thread writes now here, now there, from one buffer and from others. */
+TEST(long_writes_of_all_lengths)
+{
+	unsigned char *data = malloc(LONGEST), *other = malloc(LONGEST), *from;
+	struct stream *s = streams;
+	unsigned int seed = 1;
+	size_t size, done;
+	long n;
+	int i;
+
+	connected(streams[0].pair);
+	connected(streams[1].pair);
+	good(CALL(socketpair, AF_UNIX, SOCK_STREAM, 0, streams[2].pair));
+	good(CALL(fcntl, streams[1].pair[0], F_SETFL, O_NONBLOCK));
+	for (i = 0; i < STREAMS; i++)
+		kit_start(&streams[i].reader, read_stream, &streams[i]);
+	for (i = 0; i < WRITES; i++) {
+		/* Mostly the same one again, mostly of the same length. */
+		if (rand_r(&seed) % 4 == 0)
+			s = &streams[rand_r(&seed) % STREAMS];
+		size = rand_r(&seed) % 2 ? LONG : rand_r(&seed) % LONGEST + 1;
+		from = rand_r(&seed) % 8 ? data : other;
+		fill(from, s->sent, size);
+		for (done = 0; done < size; done += n) {
+			n = rand_r(&seed) % 2 ?
+			    CALL(write, s->pair[0], from + done, size - done) :
+			    CALL(sendto, s->pair[0], from + done, size - done,
+				 rand_r(&seed) % 2 ? MSG_DONTWAIT : 0, 0, 0);
+			if (n != -EAGAIN)
+				good(n);
+			else if (rand_r(&seed) % 8)
+				n = 0;
+			else
+				break;
+		}
+		s->sent += done;
+	}
+	for (i = 0; i < STREAMS; i++)
+		good(CALL(shutdown, streams[i].pair[0], SHUT_WR));
+	for (i = 0; i < STREAMS; i++)
+		kit_join(&streams[i].reader);
+	free(other);
+	free(data);
+}
+
 /* The last page of such a buffer is not there. */
 TEST(long_copies_fault)
 {

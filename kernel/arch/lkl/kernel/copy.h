@@ -4,6 +4,7 @@
 #define _UKL_KERNEL_COPY_H
 
 #include <ukl/abi.h>
+#include <uapi/asm/unistd.h>
 
 /* What a host thread is to do before it goes on with its call. */
 struct ukl_copy {
@@ -11,6 +12,16 @@ struct ukl_copy {
 	const void		*from;
 	unsigned long		n;	/* afterwards, what was not copied */
 	bool			due;
+
+	/* What it may fill before a long write to @fd, see longwrite.c. */
+	int			fd;
+	void			*block;	/* left to it; NULL: nothing is */
+	void			*taken;	/* by it: the same, to be filled */
+	unsigned long		room;	/* of it */
+	/* These bytes are where they are to be copied already. */
+	const void		*filled_from;
+	void			*filled_to;
+	unsigned long		filled;
 };
 
 extern struct ukl_copy ukl_copies[UKL_MAX_THREADS];
@@ -24,6 +35,17 @@ unsigned long ukl_copy_here(void *to, const void *from, unsigned long n);
 /* Whether that uses vector registers, and whether this processor would let it. */
 extern bool ukl_wide_copies;
 bool ukl_can_copy_wide(void);
+
+/* longwrite.c */
+#define LONG_WRITE	(48 * 1024)
+#define LONG_BLOCK	(128 * 1024)
+
+static __always_inline bool is_long_write(long nr, const long *a)
+{
+	return (nr == __NR_write || nr == __NR_sendto) && a[2] >= LONG_WRITE;
+}
+
+long ukl_long_write(struct ukl_thread *host, long nr, const long *a);
 
 /* uaccess.S comes here with what is long. */
 unsigned long ukl_copy_outside(void *to, const void *from, unsigned long n);

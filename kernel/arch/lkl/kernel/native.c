@@ -686,11 +686,38 @@ static noinline bool copy_outside(struct ukl_thread *th)
 	return true;
 }
 
+/* Fills the block that was left to @th for such a write, if it was. */
+static noinline void fill_block(struct ukl_thread *th, const long *args)
+{
+	struct ukl_copy *copy = &ukl_copies[th->id - 1];
+	unsigned long n = args[2];
+	void *block;
+
+	/* A call that ended before it used its block: the data is old. */
+	copy->filled = 0;
+	block = copy->taken;
+	if (copy->fd != args[0] || (!block && !READ_ONCE(copy->block)))
+		return;
+	if (!block)
+		block = SHARED_XCHG(&copy->block, NULL);
+	if (!block)
+		return;
+	copy->taken = block;
+	copy->filled_from = (const void *)args[1];
+	copy->filled_to = block;
+	if (n > copy->room)
+		n = copy->room;
+	/* What is not there is missed again when it is to be copied. */
+	copy->filled = n - ukl_copy_here(block, copy->filled_from, n);
+}
+
 static long native_syscall(struct ukl_thread *th, long nr, const long *args)
 {
 	bool again;
 	long why;
 
+	if (unlikely(is_long_write(nr, args)))
+		fill_block(th, args);
 	th->args = args;
 	if (unlikely(!cpu_lock(th)))
 		return -EOWNERDEAD;
@@ -789,6 +816,11 @@ static struct ukl_thread *native_thread_alloc(struct ukl_proc *proc)
 		th->also_ready = 0;
 		th->wait_slot = -1;
 		ukl_copies[i].due = false;
+		ukl_copies[i].fd = -1;
+		ukl_copies[i].filled = 0;
+		if (ukl_copies[i].taken)
+			ukl_copies[i].block = ukl_copies[i].taken;
+		ukl_copies[i].taken = NULL;
 		SHARED_INC(&proc->threads);
 		return th;
 	}

@@ -161,57 +161,13 @@ static bool wants_restart(long ret)
 	       ret == -ERESTARTNOHAND || ret == -ERESTART_RESTARTBLOCK;
 }
 
-/*
- * What sockets send is copied to blocks of the task's.  Linux takes them of
- * 32 KB; a long write gets one of 128: a copy that is made outside must come
- * back for each, and packets have fewer pieces.  Short writes after it take
- * ordinary ones again.
- */
-#define LONG_WRITE	(48 * 1024)
-#define LONG_BLOCK	(128 * 1024)
-#define REST_MIN	(32 * 1024)	/* of a block that is there already */
-
-static void take_long_block(void)
-{
-	struct page_frag *frag = &current->task_frag;
-	struct page *page = frag->page;
-
-	if (page && frag->size >= LONG_BLOCK &&
-	    (page_ref_count(page) == 1 ||
-	     frag->offset + REST_MIN <= frag->size))
-		return;
-	page = alloc_pages(GFP_NOWAIT | __GFP_COMP | __GFP_NOWARN |
-			   __GFP_NORETRY, get_order(LONG_BLOCK));
-	if (!page)
-		return;
-	if (frag->page)
-		put_page(frag->page);
-	*frag = (struct page_frag){ .page = page, .size = LONG_BLOCK };
-}
-
-/* Where a block cannot be filled, Linux sends those before it: smaller ones. */
-static noinline long long_write(long nr, const long *a)
-{
-	struct page_frag *frag = &current->task_frag;
-	long ret;
-
-	take_long_block();
-	ret = sys_call_table[nr](a[0], a[1], a[2], a[3], a[4], a[5]);
-	if (ret != -EFAULT || !frag->page)
-		return ret;
-	put_page(frag->page);
-	frag->page = NULL;
-	return sys_call_table[nr](a[0], a[1], a[2], a[3], a[4], a[5]);
-}
-
 static long one_call(struct ukl_thread *host)
 {
 	const long *a = host->args;
 	long nr = host->nr;
 
-	if (unlikely((nr == __NR_write || nr == __NR_sendto) &&
-		     a[2] >= LONG_WRITE))
-		return long_write(nr, a);
+	if (unlikely(is_long_write(nr, a)))
+		return ukl_long_write(host, nr, a);
 	if (likely((unsigned long)nr < NR_syscalls))
 		return sys_call_table[nr](a[0], a[1], a[2], a[3], a[4], a[5]);
 	if (nr >= UKL_SYS && nr < UKL_SYS_END)
@@ -298,6 +254,16 @@ static bool stay_on_cpu(struct thread_struct *t)
 	return true;
 }
 
+/* Did the thread make this copy before it came, see longwrite.c? */
+static bool was_filled(const struct ukl_copy *copy, void *to, const void *from,
+		       unsigned long n)
+{
+	unsigned long at = from - copy->filled_from;
+
+	return copy->filled && to - copy->filled_to == at &&
+	       at <= copy->filled && n <= copy->filled - at;
+}
+
 /*
  * A long copy to or from user memory needs no CPU of this kernel's, so another
  * host CPU that waits for it may have it meanwhile: the host thread makes the
@@ -310,12 +276,19 @@ unsigned long ukl_copy_outside(void *to, const void *from, unsigned long n)
 	struct ukl_thread *host = t->host;
 	struct ukl_copy *copy;
 
-	if (likely(!READ_ONCE(ukl_wanted)) || !host || irqs_disabled() ||
+	if (!host)
+		return ukl_copy_here(to, from, n);
+	copy = &ukl_copies[host->id - 1];
+	if (was_filled(copy, to, from, n))
+		return 0;
+	if (likely(!READ_ONCE(ukl_wanted)) || irqs_disabled() ||
 	    pagefault_disabled() || in_interrupt())
 		return ukl_copy_here(to, from, n);
 	WRITE_ONCE(ukl_wanted, 0);
-	copy = &ukl_copies[host->id - 1];
-	*copy = (struct ukl_copy){ to, from, n, true };
+	copy->to = to;
+	copy->from = from;
+	copy->n = n;
+	copy->due = true;
 	local_irq_disable();
 	while (stay_on_cpu(t)) {
 		t->lazy = true;

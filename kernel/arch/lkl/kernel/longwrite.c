@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Long writes to sockets.
+ *
+ * What sockets send is copied to blocks of the task's (task_frag).  Linux takes
+ * them of 32 KB; a long write gets one of its own length, up to 128: a copy that
+ * is made outside must come back for each, and packets have fewer pieces.  Short
+ * writes after it take ordinary ones again.
+ *
+ * A thread that writes so to a socket mostly does it again.  So it is left the
+ * block for its next long write to the same descriptor, which it fills before
+ * it takes the CPU; the copy to that block, when it is due, has been made.
+ * There are few of these: who does not write any more loses its own.
+ */
+#include <linux/gfp.h>
+#include <linux/mm.h>
+#include <linux/sched.h>
+#include <asm/syscall.h>
+#include <asm/ukl.h>
+#include "copy.h"
+
+#define OWNERS		8
+
+/* Whose blocks there are; NULL: room for another. */
+static struct ukl_copy *owners[OWNERS];
+static unsigned int next_loser;
+
+static struct page *new_block(unsigned long size)
+{
+	return alloc_pages(GFP_NOWAIT | __GFP_COMP | __GFP_NOWARN |
+			   __GFP_NORETRY,
+			   get_order(min_t(unsigned long, size, LONG_BLOCK)));
+}
+
+static struct page *page_of(void *block)
+{
+	return block ? virt_to_page(block) : NULL;
+}
+
+/* The block that was left to the thread of @copy, if it has not taken it. */
+static struct page *take_back(struct ukl_copy *copy)
+{
+	return page_of(__atomic_exchange_n(&copy->block, NULL,
+					   __ATOMIC_SEQ_CST));
+}
+
+/* Is that a thread that has ended while it filled its block? */
+static bool has_ended(const struct ukl_copy *copy)
+{
+	return READ_ONCE(ukl.thread[copy - ukl_copies].state) == UKL_TH_FREE;
+}
+
+/* Makes @copy one of the owners; false: all others need theirs. */
+static bool become_owner(struct ukl_copy *copy)
+{
+	struct ukl_copy *loser;
+	struct page *page;
+	unsigned int i;
+
+	for (i = 0; i < OWNERS; i++)
+		if (owners[i] == copy)
+			return true;
+	for (i = 0; i < OWNERS && owners[i]; i++)
+		;
+	if (i == OWNERS) {
+		i = next_loser++ % OWNERS;
+		loser = owners[i];
+		page = take_back(loser);
+		if (!page && has_ended(loser)) {
+			page = page_of(loser->taken);
+			loser->taken = NULL;
+		}
+		if (!page && loser->taken)
+			return false;
+		if (page)
+			put_page(page);
+	}
+	owners[i] = copy;
+	return true;
+}
+
+/* For the thread's next write to @fd, which may be of @size bytes again. */
+static void leave_block(struct ukl_copy *copy, int fd, unsigned long size)
+{
+	struct page *page;
+
+	copy->fd = fd;
+	if (READ_ONCE(copy->block) || !become_owner(copy))
+		return;
+	page = new_block(size);
+	if (!page)
+		return;
+	copy->room = page_size(page);
+	__atomic_store_n(&copy->block, page_address(page), __ATOMIC_SEQ_CST);
+}
+
+static void set_frag(struct page_frag *frag, struct page *page)
+{
+	if (frag->page)
+		put_page(frag->page);
+	*frag = (struct page_frag){ .page = page,
+				    .size = page ? page_size(page) : 0 };
+}
+
+static void take_long_frag(struct page_frag *frag, unsigned long size)
+{
+	struct page *page = frag->page;
+
+	if (page && page_ref_count(page) == 1)
+		frag->offset = 0;
+	if (page && frag->size - frag->offset >=
+		    min_t(unsigned long, size, LONG_BLOCK))
+		return;
+	page = new_block(size);
+	if (page)
+		set_frag(frag, page);
+}
+
+static long call(long nr, const long *a)
+{
+	return sys_call_table[nr](a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+long ukl_long_write(struct ukl_thread *host, long nr, const long *a)
+{
+	struct ukl_copy *copy = &ukl_copies[host->id - 1];
+	struct page_frag *frag = &current->task_frag;
+	struct page *page;
+	unsigned int at;
+	long ret;
+
+	if (copy->taken) {
+		set_frag(frag, page_of(copy->taken));
+		copy->taken = NULL;
+	} else {
+		take_long_frag(frag, a[2]);
+	}
+	page = frag->page;
+	at = frag->offset;
+	ret = call(nr, a);
+	/* The record of a dead thread may be another's by now. */
+	if (current->thread.gone)
+		return ret;
+	copy->filled = 0;
+	if (ret > 0 && (frag->offset != at || frag->page != page))
+		leave_block(copy, a[0], a[2]);
+	if (ret != -EFAULT || !frag->page)
+		return ret;
+	/* Where a block cannot be filled, Linux sends those before it. */
+	set_frag(frag, NULL);
+	return call(nr, a);
+}
