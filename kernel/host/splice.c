@@ -281,12 +281,11 @@ static long read_from(struct splice *s, struct flow *f, struct way *w)
 			return n;
 		}
 	}
+	s->n_pieces = 1;
 	if (w == &f->in && w->bulk && !make_room(s)) {
 		s->how = ROOMED;
-		s->n_pieces = UKL_BULK_BLOCKS;
 	} else {
 		s->how = COPIED;
-		s->n_pieces = 1;
 		s->piece[0] = (struct ukl_piece){ s->buffer, CHUNK };
 	}
 	msg.msg_iovlen = s->n_pieces;

@@ -8,7 +8,6 @@
  * the data is, and the host's send() copies from there.  The other way, the
  * host's recv() fills blocks that become part of the packets to send.
  */
-#include <linux/bvec.h>
 #include <linux/file.h>
 #include <linux/gfp.h>
 #include <linux/net.h>
@@ -19,6 +18,7 @@
 #include <net/tcp.h>
 #include <asm/ukl.h>
 #include <ukl/bulk.h>
+#include "../kernel/copy.h"
 #include "net.h"
 
 #define PACKETS		64
@@ -26,8 +26,7 @@
 static struct bulk {
 	struct sk_buff *shown[PACKETS];	/* clones: they keep the data */
 	unsigned int n_shown;
-	struct page *block[UKL_BULK_BLOCKS];
-	unsigned int n_sent;		/* of the blocks: not ours alone */
+	struct page *block;
 } *bulks[UKL_MAX_DEVS];
 
 static struct bulk *bulk_of(unsigned int slot)
@@ -118,47 +117,26 @@ static long bulk_peek(struct bulk *bulk, struct file *file,
 
 static long bulk_room(struct bulk *bulk, struct ukl_piece __user *to)
 {
-	struct ukl_piece piece[UKL_BULK_BLOCKS];
-	unsigned int i;
+	struct ukl_piece piece;
 
-	while (bulk->n_sent) {
-		put_page(bulk->block[--bulk->n_sent]);
-		bulk->block[bulk->n_sent] = NULL;
-	}
-	for (i = 0; i < UKL_BULK_BLOCKS; i++) {
-		if (!bulk->block[i])
-			bulk->block[i] = alloc_pages(GFP_KERNEL | __GFP_COMP |
-						     __GFP_NOWARN,
-						     get_order(UKL_BULK_BLOCK));
-		if (!bulk->block[i])
-			return -ENOMEM;
-		piece[i].data = page_address(bulk->block[i]);
-		piece[i].size = UKL_BULK_BLOCK;
-	}
-	return copy_to_user(to, piece, sizeof(piece)) ? -EFAULT : 0;
+	if (!bulk->block)
+		bulk->block = ukl_long_block(LONG_BLOCK);
+	if (!bulk->block)
+		return -ENOMEM;
+	piece.data = page_address(bulk->block);
+	piece.size = page_size(bulk->block);
+	return copy_to_user(to, &piece, sizeof(piece)) ? -EFAULT : 0;
 }
 
 static long bulk_send(struct bulk *bulk, struct file *file, unsigned long n)
 {
-	struct msghdr msg = {
-		.msg_flags = MSG_SPLICE_PAGES | MSG_DONTWAIT | MSG_NOSIGNAL,
-	};
 	struct socket *sock = tcp_socket_of(file);
-	struct bio_vec vec[UKL_BULK_BLOCKS];
-	unsigned long size, left;
-	unsigned int i;
+	struct page *block = bulk->block;
 
-	if (!sock || n > UKL_BULK_BLOCKS * UKL_BULK_BLOCK)
+	if (!sock || !block || n > page_size(block))
 		return -EINVAL;
-	for (i = 0, left = n; left; i++, left -= size) {
-		size = min_t(unsigned long, left, UKL_BULK_BLOCK);
-		if (!bulk->block[i])
-			return -EINVAL;
-		bvec_set_page(&vec[i], bulk->block[i], size, 0);
-	}
-	bulk->n_sent = i;
-	iov_iter_bvec(&msg.msg_iter, ITER_SOURCE, vec, i, n);
-	return sock_sendmsg(sock, &msg);
+	bulk->block = NULL;
+	return ukl_send_filled(sock, block, n);
 }
 
 long ukl_bulk_call(long nr, const long *a)

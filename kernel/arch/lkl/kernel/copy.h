@@ -47,6 +47,15 @@ static __always_inline bool is_long_write(long nr, const long *a)
 
 long ukl_long_write(struct ukl_thread *host, long nr, const long *a);
 
+struct page;
+struct socket;
+
+/* A block for @size bytes or less; NULL. */
+struct page *ukl_long_block(unsigned long size);
+
+/* Sends the first @n bytes of @block, which is the task's from now on. */
+long ukl_send_filled(struct socket *sock, struct page *block, unsigned long n);
+
 /* uaccess.S comes here with what is long. */
 unsigned long ukl_copy_outside(void *to, const void *from, unsigned long n);
 

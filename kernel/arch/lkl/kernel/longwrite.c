@@ -14,7 +14,10 @@
  */
 #include <linux/gfp.h>
 #include <linux/mm.h>
+#include <linux/net.h>
 #include <linux/sched.h>
+#include <linux/socket.h>
+#include <linux/uio.h>
 #include <asm/syscall.h>
 #include <asm/ukl.h>
 #include "copy.h"
@@ -25,7 +28,7 @@
 static struct ukl_copy *owners[OWNERS];
 static unsigned int next_loser;
 
-static struct page *new_block(unsigned long size)
+struct page *ukl_long_block(unsigned long size)
 {
 	return alloc_pages(GFP_NOWAIT | __GFP_COMP | __GFP_NOWARN |
 			   __GFP_NORETRY,
@@ -87,7 +90,7 @@ static void leave_block(struct ukl_copy *copy, int fd, unsigned long size)
 	copy->fd = fd;
 	if (READ_ONCE(copy->block) || !become_owner(copy))
 		return;
-	page = new_block(size);
+	page = ukl_long_block(size);
 	if (!page)
 		return;
 	copy->room = page_size(page);
@@ -111,7 +114,7 @@ static void take_long_frag(struct page_frag *frag, unsigned long size)
 	if (page && frag->size - frag->offset >=
 		    min_t(unsigned long, size, LONG_BLOCK))
 		return;
-	page = new_block(size);
+	page = ukl_long_block(size);
 	if (page)
 		set_frag(frag, page);
 }
@@ -150,3 +153,22 @@ long ukl_long_write(struct ukl_thread *host, long nr, const long *a)
 	set_frag(frag, NULL);
 	return call(nr, a);
 }
+
+#ifdef CONFIG_NET
+long ukl_send_filled(struct socket *sock, struct page *block, unsigned long n)
+{
+	struct ukl_copy *copy = &ukl_copies[current->thread.host->id - 1];
+	struct msghdr msg = { .msg_flags = MSG_DONTWAIT | MSG_NOSIGNAL };
+	long ret;
+
+	/* What is sent is where it is to be copied to. */
+	copy->filled_from = copy->filled_to = page_address(block);
+	copy->filled = n;
+	set_frag(&current->task_frag, block);
+	iov_iter_ubuf(&msg.msg_iter, ITER_SOURCE,
+		      (void __user *)page_address(block), n);
+	ret = sock_sendmsg(sock, &msg);
+	copy->filled = 0;
+	return ret;
+}
+#endif

@@ -6,8 +6,6 @@
 #include <ukl/abi.h>
 
 #define UKL_BULK_PIECES	64
-#define UKL_BULK_BLOCKS	4
-#define UKL_BULK_BLOCK	(32 * 1024)
 
 /** Where data is: struct iovec. */
 struct ukl_piece {
@@ -22,10 +20,11 @@ struct ukl_piece {
  * such call for @slot.  Returns the number of pieces. */
 #define UKL_SYS_BULK		(UKL_SYS + 0x100)
 #define UKL_SYS_BULK_PEEK	(UKL_SYS_BULK + 0)
-/* (slot, struct ukl_piece *): UKL_BULK_BLOCKS blocks of UKL_BULK_BLOCK bytes */
+/* (slot, struct ukl_piece *): a block of memory, mostly of 128 KB */
 #define UKL_SYS_BULK_ROOM	(UKL_SYS_BULK + 1)
-/* (slot, TCP socket, n): sends the first @n bytes of these blocks; how many of
- * them were taken.  They must not be written to until the next ROOM. */
+/* (slot, TCP socket, n): sends the first @n bytes of that block; how many of
+ * them were taken.  It must not be written to any more, and may be read until
+ * the next call. */
 #define UKL_SYS_BULK_SEND	(UKL_SYS_BULK + 2)
 #define UKL_SYS_BULK_END	(UKL_SYS_BULK + 3)
 
