@@ -874,6 +874,42 @@ static int dial(struct splice *s, struct flow *f,
 	return watch_inner(s, f);
 }
 
+static void dialled(struct splice *s, struct flow *f)
+{
+	set_open(f);
+	count_stream(s, 1);
+	f->in.can_read = 1;
+	move_both(s, f);
+}
+
+/*
+ * The library kernel's SYN, its answer and the answer to that have crossed by
+ * now, if somebody listens.  What the client sends mostly has come, too: then
+ * the program that accepts the connection need not wait for it.
+ */
+static void try_dialled(struct splice *s, struct flow *f,
+			const struct sockaddr_storage *inner)
+{
+	long err = call(s, connect, f->inner, inner, sizeof(*inner));
+
+	if (!err || err == -EISCONN)
+		dialled(s, f);
+	else if (err != -EALREADY && err != -EINPROGRESS)
+		abort_flow(s, f);
+}
+
+static void on_dialling(struct splice *s, struct flow *f, unsigned int events)
+{
+	int err = 0, size = sizeof(err);
+
+	if (events & (EPOLLERR | EPOLLHUP))
+		call(s, getsockopt, f->inner, SOL_SOCKET, SO_ERROR, &err, &size);
+	if (err)
+		abort_flow(s, f);
+	else
+		dialled(s, f);
+}
+
 static void accept_host(struct splice *s, const struct splice_publish *p)
 {
 	struct sockaddr_storage client;
@@ -896,22 +932,8 @@ static void accept_host(struct splice *s, const struct splice_publish *p)
 	f->host = fd;
 	if (watch_host(s, f) || dial(s, f, &client, &p->inner))
 		abort_flow(s, f);
-}
-
-static void on_dialling(struct splice *s, struct flow *f, unsigned int events)
-{
-	int err = 0, size = sizeof(err);
-
-	if (events & (EPOLLERR | EPOLLHUP))
-		call(s, getsockopt, f->inner, SOL_SOCKET, SO_ERROR, &err, &size);
-	if (err) {
-		abort_flow(s, f);
-		return;
-	}
-	set_open(f);
-	count_stream(s, 1);
-	f->in.can_read = 1;
-	move_both(s, f);
+	else
+		try_dialled(s, f, &p->inner);
 }
 
 /* ------------------------------------------------------------------ */
@@ -931,17 +953,19 @@ static void can(struct way *from, struct way *to, unsigned int events)
 		to->can_write = 1;
 }
 
+/* A datum inside our configuration is a published port. */
+static int is_publish(const struct splice *s, const struct epoll_event *ev)
+{
+	const uint8_t *tag = ev->data.ptr;
+
+	return tag >= (const uint8_t *)s->config.publish &&
+	       tag < (const uint8_t *)(s->config.publish + s->config.npublish);
+}
+
 static void on_host(struct splice *s, const struct epoll_event *ev)
 {
-	uint8_t *tag = ev->data.ptr;
 	struct flow *f = ev->data.ptr;
 
-	/* A datum inside our configuration is a published port. */
-	if (tag >= (uint8_t *)s->config.publish &&
-	    tag < (uint8_t *)(s->config.publish + s->config.npublish)) {
-		accept_host(s, ev->data.ptr);
-		return;
-	}
 	if (echo_event(s->echo, ev) || f->state == CLOSED)
 		return;
 	can(&f->in, &f->out, ev->events);
@@ -1010,8 +1034,16 @@ static int look(struct splice *s)
 	int n, m, i;
 
 	n = epoll_wait(s->host_epoll, ev, EVENTS, 0);
+	/*
+	 * New clients first: a program that is woken because the last one has
+	 * gone finds the next one there, and its request.
+	 */
 	for (i = 0; i < n; i++)
-		on_host(s, &ev[i]);
+		if (is_publish(s, &ev[i]))
+			accept_host(s, ev[i].data.ptr);
+	for (i = 0; i < n; i++)
+		if (!is_publish(s, &ev[i]))
+			on_host(s, &ev[i]);
 	m = call(s, epoll_wait, s->inner_epoll, ev, EVENTS, 0);
 	if (m == -EOWNERDEAD || m == -ESRCH)
 		return m;

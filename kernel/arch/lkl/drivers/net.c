@@ -404,6 +404,8 @@ static int nic_poll(struct napi_struct *napi, int budget)
 		if (asked && len <= RX_LINEAR)
 			break;
 	}
+	if (done)
+		ukl_last_frame = get_cycles();
 	if (done < budget)
 		napi_complete_done(napi, done);
 	return done;
@@ -968,6 +970,8 @@ long ukl_netdev_add(unsigned int slot, const struct ukl_dev *spec)
 		return err;
 	}
 	nics[slot] = nic;
+	if (spec->kind == UKL_DEV_USER)
+		ukl_gated_devs |= BIT(slot);
 	return dev->ifindex;
 }
 
@@ -978,6 +982,7 @@ long ukl_netdev_del(unsigned int slot)
 	if (slot >= UKL_MAX_DEVS || !nics[slot])
 		return -ENODEV;
 	dev = nics[slot]->dev;
+	ukl_gated_devs &= ~BIT(slot);
 	ukl_gate_del(slot);
 	unregister_netdev(dev);
 	free_netdev(dev);

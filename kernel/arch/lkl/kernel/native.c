@@ -416,13 +416,34 @@ void ukl_poll_anew(void)
 		ring(ukl.runner, UKL_FD_IO);
 }
 
+static bool tsc_past(unsigned long now, unsigned long since, unsigned long ns)
+{
+	return (now - since) / (ns / 1000) >= ukl.tsc_khz / 1000;
+}
+
+unsigned int ukl_gated_devs;
+unsigned long ukl_last_frame;	/* TSC */
+
+#define FRAMES_NS	(20 * NSEC_PER_MSEC_L)
+
+/*
+ * Does somebody gain by polling the devices himself?  Where most frames go
+ * another way, only while some come here: a wait is cheaper without.
+ */
+static bool frames_come(unsigned int devs)
+{
+	return (devs & ~READ_ONCE(ukl_gated_devs)) ||
+	       !tsc_past(__builtin_ia32_rdtsc(), READ_ONCE(ukl_last_frame),
+			 FRAMES_NS);
+}
+
 /* May this thread poll the devices while it waits? */
 static bool can_lead(struct ukl_thread *th)
 {
 	unsigned int devs = READ_ONCE(ukl.devs);
 	int i;
 
-	if (!devs || ukl.leader || th->proc->fd[UKL_FD_KICK] < 0 ||
+	if (!devs || !frames_come(devs) || ukl.leader || th->proc->fd[UKL_FD_KICK] < 0 ||
 	    th->proc->fd[UKL_FD_IO] < 0)
 		return false;
 	for (i = 0; i < UKL_MAX_DEVS; i++)
@@ -439,11 +460,6 @@ static void resign(struct ukl_thread *th)
 		SHARED_STORE(&ukl.io_deep, 0);
 		futex_wake(th, &ukl.io_deep, 1);
 	}
-}
-
-static bool tsc_past(unsigned long now, unsigned long since, unsigned long ns)
-{
-	return (now - since) / (ns / 1000) >= ukl.tsc_khz / 1000;
 }
 
 struct owner_seen {

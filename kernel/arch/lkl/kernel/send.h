@@ -27,4 +27,8 @@ struct ukl_frames {
 
 extern struct ukl_frames *ukl_frames[UKL_MAX_DEVS];
 
+/* Slots whose frames mostly go another way; and when one last came by a slot. */
+extern unsigned int ukl_gated_devs;
+extern unsigned long ukl_last_frame;
+
 #endif
