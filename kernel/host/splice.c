@@ -871,7 +871,7 @@ static int dial(struct splice *s, struct flow *f,
 	if (fd < 0)
 		return fd;
 	f->inner = fd;
-	return watch_inner(s, f);
+	return 0;
 }
 
 static void dialled(struct splice *s, struct flow *f)
@@ -895,6 +895,9 @@ static void try_dialled(struct splice *s, struct flow *f,
 	if (!err || err == -EISCONN)
 		dialled(s, f);
 	else if (err != -EALREADY && err != -EINPROGRESS)
+		abort_flow(s, f);
+	/* What is there now is an event then, what has been read is not. */
+	if (f->state != CLOSED && (watch_host(s, f) || watch_inner(s, f)))
 		abort_flow(s, f);
 }
 
@@ -930,7 +933,7 @@ static void accept_host(struct splice *s, const struct splice_publish *p)
 		return;
 	}
 	f->host = fd;
-	if (watch_host(s, f) || dial(s, f, &client, &p->inner))
+	if (dial(s, f, &client, &p->inner))
 		abort_flow(s, f);
 	else
 		try_dialled(s, f, &p->inner);
@@ -1124,8 +1127,12 @@ static void *splice_thread(void *arg)
 		 * Where many do, or much is said, that only takes a CPU from
 		 * those who talk.
 		 */
-		if (talked && !s->much && s->streams <= SPIN_STREAMS) {
+		if (talked && !s->much) {
 			talked = 0;
+			if (s->streams > SPIN_STREAMS) {
+				sched_yield();
+				continue;
+			}
 			if (!is_quiet(s))
 				continue;
 		}
