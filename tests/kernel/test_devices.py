@@ -322,7 +322,10 @@ def test_tap_frames_in_a_row(
         pouring.passes()
         assert received == array.array("Q", range(POURED)).tobytes()
         said = run("devices", instance, "statistic", "eth0", "tx_queued").passes()
-        assert int(said.split()[0]) > 100, said
+        if len(os.sched_getaffinity(0)) > 1:
+            assert int(said.split()[0]) > 100, said
+        else:
+            assert int(said.split()[0]) == 0, said
 
 
 def test_tap_of_another_namespace(
