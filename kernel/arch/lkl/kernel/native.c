@@ -443,8 +443,8 @@ static bool can_lead(struct ukl_thread *th)
 	unsigned int devs = READ_ONCE(ukl.devs);
 	int i;
 
-	if (!devs || !frames_come(devs) || ukl.leader || th->proc->fd[UKL_FD_KICK] < 0 ||
-	    th->proc->fd[UKL_FD_IO] < 0)
+	if (!devs || !frames_come(devs) || ukl.leader ||
+	    th->proc->fd[UKL_FD_KICK] < 0 || th->proc->fd[UKL_FD_IO] < 0)
 		return false;
 	for (i = 0; i < UKL_MAX_DEVS; i++)
 		if ((devs & (1u << i)) && th->proc->fd[i] < 0)
