@@ -728,18 +728,26 @@ static struct ukl_proc *cpu_owner(void)
  * the signal came, or was handed the CPU after that.  It goes on until it has
  * let the CPU go, and is stopped again.  False when it may not be told to.
  */
-static int continue_stopped(struct ukl_proc *proc)
+static int continue_stopped(struct ukl_proc *proc, int pid)
 {
 	const struct timespec nap = { 0, 20000 };
 	unsigned long until = now_ns(CLOCK_MONOTONIC) + CONTINUED_NS;
+	int i = proc - host.shared->proc;
 
+	/* By its pidfd: the number may be another's in a moment. */
+	if (watched[i].pid != pid) {
+		errno = ESRCH;
+		return 0;
+	}
 	while (cpu_owner() == proc && now_ns(CLOCK_MONOTONIC) < until) {
-		if (kill(proc->pid, SIGCONT))
+		if (syscall(SYS_pidfd_send_signal, watched[i].pidfd, SIGCONT,
+			    NULL, 0))
 			return 0;
 		while (cpu_owner() == proc && now_ns(CLOCK_MONOTONIC) < until)
 			nanosleep(&nap, NULL);
-		kill(proc->pid, SIGSTOP);
-		while (state_of(proc->pid) == 'R' &&
+		syscall(SYS_pidfd_send_signal, watched[i].pidfd, SIGSTOP, NULL,
+			0);
+		while (state_of(pid) == 'R' &&
 		       now_ns(CLOCK_MONOTONIC) < until)
 			nanosleep(&nap, NULL);
 	}
@@ -768,7 +776,7 @@ static void end_stall(void)
 		    " until its tracer lets it go on");
 	told = pid;
 	/* A tracer's stop is the tracer's to end. */
-	if (state == 'T' && !continue_stopped(proc))
+	if (state == 'T' && !continue_stopped(proc, pid))
 		say("process %d cannot be told to go on: %s (kill -CONT %d)",
 		    pid, strerror(errno), pid);
 }
@@ -1120,8 +1128,8 @@ static void on_event(uint64_t datum)
 			return;
 		if (host.shared->dead)
 			died();
-		end_stall();
 		scan();
+		end_stall();
 	} else if (datum == ON_FOR) {
 		close(host.for_fd);
 		host.for_fd = 0;
