@@ -16,6 +16,7 @@
 #include <linux/mm.h>
 #include <linux/net.h>
 #include <linux/sched.h>
+#include <linux/shrinker.h>
 #include <linux/socket.h>
 #include <linux/uio.h>
 #include <asm/syscall.h>
@@ -28,12 +29,111 @@
 static struct ukl_copy *owners[OWNERS];
 static unsigned int next_loser;
 
+/*
+ * Blocks to be used again, the last taken first; the pool has a reference to
+ * each, and nobody else has one to those that are free.  The page allocator
+ * would join blocks of this size when they are given back, and take others: a
+ * stream would go through all free memory, past every cache.  But a block that
+ * the reader, on another CPU, has only just read is still in that one's own
+ * cache, from where it is slow to take: so there are more than one needs.
+ */
+#define POOL		32
+#define POOL_LEAST	12
+
+static struct page *pool[POOL];
+static unsigned int n_pool;
+
+static bool is_free(struct page *page)
+{
+	return page_ref_count(page) == 1;
+}
+
+/* Makes @page the first, instead of what is at @at. */
+static void put_first(struct page *page, unsigned int at)
+{
+	memmove(pool + 1, pool, at * sizeof(pool[0]));
+	pool[0] = page;
+}
+
+/* The one of the free blocks that was taken longest ago. */
+static struct page *take_again(unsigned int order)
+{
+	struct page *page;
+	unsigned int i = n_pool;
+
+	while (i--) {
+		page = pool[i];
+		if (is_free(page) && compound_order(page) == order) {
+			put_first(page, i);
+			get_page(page);
+			return page;
+		}
+	}
+	return NULL;
+}
+
 struct page *ukl_long_block(unsigned long size)
 {
-	return alloc_pages(GFP_NOWAIT | __GFP_COMP | __GFP_NOWARN |
-			   __GFP_NORETRY,
-			   get_order(min_t(unsigned long, size, LONG_BLOCK)));
+	unsigned int order = get_order(min_t(unsigned long, size, LONG_BLOCK));
+	struct page *page = NULL;
+
+	if (n_pool >= POOL_LEAST)
+		page = take_again(order);
+	if (page)
+		return page;
+	page = alloc_pages(GFP_NOWAIT | __GFP_COMP | __GFP_NOWARN |
+			   __GFP_NORETRY, order);
+	if (!page)
+		return take_again(order);
+	if (n_pool < POOL) {
+		put_first(page, n_pool++);
+		get_page(page);
+	}
+	return page;
 }
+
+static unsigned long count_free(struct shrinker *shrinker,
+				struct shrink_control *sc)
+{
+	unsigned long pages = 0;
+	unsigned int i;
+
+	for (i = 0; i < n_pool; i++)
+		if (is_free(pool[i]))
+			pages += compound_nr(pool[i]);
+	return pages ?: SHRINK_EMPTY;
+}
+
+static unsigned long give_back(struct shrinker *shrinker,
+			       struct shrink_control *sc)
+{
+	unsigned long pages = 0;
+	unsigned int i, n = 0;
+
+	for (i = 0; i < n_pool; i++) {
+		if (is_free(pool[i])) {
+			pages += compound_nr(pool[i]);
+			put_page(pool[i]);
+		} else {
+			pool[n++] = pool[i];
+		}
+	}
+	n_pool = n;
+	return pages ?: SHRINK_STOP;
+}
+
+static int __init init_pool(void)
+{
+	struct shrinker *shrinker = shrinker_alloc(0, "ukl-blocks");
+
+	if (!shrinker)
+		return -ENOMEM;
+	shrinker->count_objects = count_free;
+	shrinker->scan_objects = give_back;
+	shrinker_register(shrinker);
+	return 0;
+}
+core_initcall(init_pool);
 
 static struct page *page_of(void *block)
 {

@@ -245,6 +245,12 @@ static __always_inline void cpu_unlock(struct ukl_thread *th)
 /* ------------------------------------------------------------------ */
 /* Waking, waiting, leading.						*/
 
+/* How each thread was woken the last time. */
+static struct wake {
+	unsigned int	waker;		/* on which host CPU */
+	bool		soon;
+} wakes[UKL_MAX_THREADS];
+
 static void ring(struct ukl_thread *by, unsigned int event)
 {
 	unsigned long one = 1;
@@ -256,9 +262,11 @@ static void ring(struct ukl_thread *by, unsigned int event)
 static void post(struct ukl_thread *by, struct ukl_thread *th,
 		 unsigned int bits)
 {
-	unsigned int old = SHARED_OR(&th->wake, bits);
+	unsigned int old;
 	int slot;
 
+	WRITE_ONCE(wakes[th->id - 1].waker, host_cpu());
+	old = SHARED_OR(&th->wake, bits);
 	if (old & UKL_WAKE_SLEEPING)
 		futex_wake(by, &th->wake, 1);
 	else if (old & UKL_WAKE_LEADING)
@@ -490,6 +498,42 @@ static bool waits_for_owner(struct ukl_thread *th, struct owner_seen *seen)
 	return true;
 }
 
+#define SHORT_NS	(60 * 1000UL)	/* what SPIN_ROUNDS take */
+
+/* Is there something to wake up for? */
+static bool may_go_on(const struct ukl_thread *th)
+{
+	return READ_ONCE(th->wake) ||
+	       (READ_ONCE(ukl.pending) && !READ_ONCE(ukl.lock));
+}
+
+/*
+ * A thread that was soon woken from another CPU the last time looks for its
+ * next wake-up for a while before it sleeps again: then the other one need not
+ * wake it, which takes both of them longer.
+ */
+static bool look_first(struct ukl_thread *th)
+{
+	unsigned int rounds = wakes[th->id - 1].soon ? SPIN_ROUNDS : 0;
+
+	while (rounds--) {
+		if (may_go_on(th))
+			return true;
+		__builtin_ia32_pause();
+	}
+	return false;
+}
+
+static void sleep(struct ukl_thread *th, long ns)
+{
+	unsigned long since = __builtin_ia32_rdtsc();
+	struct wake *wake = &wakes[th->id - 1];
+
+	futex_wait(th, &th->wake, UKL_WAKE_SLEEPING, ns);
+	wake->soon = READ_ONCE(wake->waker) != host_cpu() &&
+		     !tsc_past(__builtin_ia32_rdtsc(), since, SHORT_NS);
+}
+
 enum waited {
 	GOT_CPU,	/* handed over: continue `current` */
 	TOOK_CPU,	/* free, and there are interrupts */
@@ -556,9 +600,9 @@ static enum waited wait_for_cpu(struct ukl_thread *th, bool lead)
 		}
 		if (unlikely(th->also && !th->also_ready))
 			poll_also(th);
-		else if (shared_cas(&th->wake, 0, UKL_WAKE_SLEEPING))
-			futex_wait(th, &th->wake, UKL_WAKE_SLEEPING,
-				   waits_for_owner(th, &seen) ? STALL_NS : -1);
+		else if (!look_first(th) &&
+			 shared_cas(&th->wake, 0, UKL_WAKE_SLEEPING))
+			sleep(th, waits_for_owner(th, &seen) ? STALL_NS : -1);
 	}
 }
 

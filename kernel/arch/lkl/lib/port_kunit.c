@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* KUnit tests of the port's assembly: copies, fills, user memory, delays. */
+/* KUnit tests of the port's own: copies, fills, user memory, blocks, delays. */
 #include <kunit/test.h>
 #include <linux/delay.h>
+#include <linux/mm.h>
 #include <linux/string.h>
 #include <linux/timex.h>
 #include <linux/uaccess.h>
@@ -192,6 +193,29 @@ static void user_words_fault(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, v, ukl_boot_info.ram);
 }
 
+static void long_blocks_are_used_again(struct kunit *test)
+{
+	struct page *block[16], *again;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(block); i++) {
+		block[i] = ukl_long_block(LONG_BLOCK);
+		KUNIT_ASSERT_NOT_NULL(test, block[i]);
+		KUNIT_EXPECT_EQ(test, page_size(block[i]), LONG_BLOCK);
+		if (i)
+			KUNIT_EXPECT_PTR_NE(test, block[i], block[i - 1]);
+	}
+	put_page(block[5]);
+	again = ukl_long_block(LONG_BLOCK);
+	KUNIT_EXPECT_PTR_EQ(test, again, block[5]);
+	for (i = 0; i < ARRAY_SIZE(block); i++)
+		put_page(block[i]);
+	/* The longest unused first: the others are in caches still. */
+	again = ukl_long_block(LONG_BLOCK);
+	KUNIT_EXPECT_PTR_EQ(test, again, block[0]);
+	put_page(again);
+}
+
 static void delays_last(struct kunit *test)
 {
 	u64 khz = ukl_boot_info.tsc_khz, start = get_cycles();
@@ -208,6 +232,7 @@ static struct kunit_case cases[] = {
 	KUNIT_CASE(user_copy_stops_at_the_hole),
 	KUNIT_CASE(long_user_copy),
 	KUNIT_CASE(user_words_fault),
+	KUNIT_CASE(long_blocks_are_used_again),
 	KUNIT_CASE(delays_last),
 	{ }
 };
