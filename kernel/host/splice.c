@@ -28,6 +28,7 @@
 #include "host.h"
 #include "echo.h"
 #include "splice.h"
+#include "squeeze.h"
 #include "syn.h"
 
 #include <ukl/bulk.h>
@@ -70,6 +71,7 @@
 #define SMALL		8192
 #define ROW_MIN		8
 #define ROW_NS		500000		/* at most between two turns */
+#define SQUEEZED_NS	20000000	/* the same, while a window is small */
 #define NAP_NS		50000
 #define EDGE		(EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
 
@@ -96,6 +98,7 @@ struct flow {
 	enum state state;
 	int host, inner;	/* descriptors of the two kernels; -1: none */
 	struct way out, in;
+	struct squeeze squeeze;
 	int busy;		/* on the list of those with more to do */
 	struct flow *next_busy, *next;
 	/* Until it is open: */
@@ -113,7 +116,9 @@ struct splice {
 	struct flow *pending[BUCKETS];
 	struct flow *busy, *closed;
 	int much;				/* was moved since the last look around */
-	int small, large, answered;		/* what came from it, this turn */
+	struct flow *read;			/* from its host side, this turn */
+	struct flow *squeezed;
+	int small, large, answered, several;	/* what came from it, this turn */
 	unsigned int row;			/* turns with small ones only */
 	long row_at;
 	unsigned int streams;			/* outwards, not ended */
@@ -198,6 +203,10 @@ static void close_flow(struct splice *s, struct flow *f)
 {
 	if (f->state == CLOSED)
 		return;
+	if (s->read == f)
+		s->read = NULL;
+	if (s->squeezed == f)
+		s->squeezed = NULL;
 	if (f->state == REACHING || f->state == LET_IN)
 		unlink_pending(s, f);
 	if (f->state == LET_IN || (f->state == OPEN && !f->out.shut))
@@ -442,8 +451,10 @@ static long move(struct splice *s, struct flow *f, struct way *w)
 		}
 		s->much |= n >= SMALL;
 		if (w == &f->in) {
-			s->small |= n < SMALL;
-			s->large |= n >= SMALL;
+			s->several |= s->read && s->read != f;
+			s->read = f;
+			s->small |= n < SMALL || f == s->squeezed;
+			s->large |= n >= SMALL && f != s->squeezed;
 		}
 		/* That was all; what comes later is an event. */
 		if (s->how != SHOWN && n < CHUNK && !w->to_end)
@@ -1075,6 +1086,27 @@ static int is_quiet(struct splice *s)
 	return 1;
 }
 
+static void stop_squeezing(struct splice *s)
+{
+	if (s->squeezed)
+		squeeze_end(&s->squeezed->squeeze, s->squeezed->host);
+	s->squeezed = NULL;
+}
+
+/* A row of small pieces: if they are of one flow, until its window is full. */
+static int wait_squeezed(struct splice *s)
+{
+	int waited;
+
+	if (s->squeezed != s->read)
+		stop_squeezing(s);
+	if (s->several || !s->read)
+		return -1;
+	waited = squeeze(&s->read->squeeze, s->read->host);
+	s->squeezed = waited < 0 ? NULL : s->read;
+	return waited;
+}
+
 /*
  * Somebody on the host sends in small pieces, one after another, and is not
  * answered.  Let some gather: taking each at once costs its sender a wake-up,
@@ -1088,12 +1120,19 @@ static void let_gather(struct splice *s)
 	if (s->small || s->large || s->answered) {
 		now = now_ns();
 		s->row = s->small && !s->large && !s->answered &&
-			 now - s->row_at < ROW_NS ? s->row + 1 : 0;
+			 now - s->row_at < (s->squeezed ? SQUEEZED_NS : ROW_NS) ?
+			 s->row + 1 : 0;
 		s->row_at = now;
+		if (s->row < ROW_MIN)
+			stop_squeezing(s);
 	}
-	if (s->small && s->row >= ROW_MIN)
-		nanosleep(&nap, NULL);
-	s->small = s->large = s->answered = 0;
+	if (s->small && s->row >= ROW_MIN) {
+		if (wait_squeezed(s))
+			nanosleep(&nap, NULL);
+		s->row_at = now_ns();
+	}
+	s->small = s->large = s->answered = s->several = 0;
+	s->read = NULL;
 }
 
 static void *splice_thread(void *arg)

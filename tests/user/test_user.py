@@ -101,6 +101,41 @@ def test_bulk(scene: Scene, boot: Boot, family: int, mtu: int) -> None:
     assert digest.hexdigest() == want
 
 
+@FAMILIES
+def test_small_writes(scene: Scene, attached: Attachment, family: int) -> None:
+    """Pieces that are made to gather are whole, and so is what comes after them."""
+    block = os.urandom(1 << 20)
+    sizes = (1500, 64, 700)
+    bulk = 32
+
+    def serve(connection: socket.socket) -> None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for size in sizes:
+            for _ in range(4):
+                for at in range(0, len(block), size):
+                    connection.send(block[at : at + size])
+        while (data := connection.recv(1)) == b"?":
+            connection.sendall(b"!")
+        assert data == b"."
+        for _ in range(bulk):
+            connection.sendall(block)
+
+    port = scene.serve(SERVER[family], serve)
+    with tcp(attached, family) as s:
+        s.connect((SERVER[family], port))
+        for _ in range(4 * len(sizes)):
+            assert s.recv_exactly(len(block)) == block
+        begun = time.monotonic()
+        for _ in range(50):
+            s.sendall(b"?")
+            assert s.recv_exactly(1) == b"!"
+        # An answer does not wait for a window to fill.
+        assert time.monotonic() - begun < 1
+        s.sendall(b".")
+        for _ in range(bulk):
+            assert s.recv_exactly(len(block)) == block
+
+
 def test_names(scene: Scene, attached: Attachment) -> None:
     """10.0.2.3 hands queries to the host's name server, and answers back."""
     server = scene.socket(socket.AF_INET, socket.SOCK_DGRAM)

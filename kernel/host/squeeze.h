@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Waits until the window of somebody who makes small writes is full. */
+#ifndef UKL_HOST_SQUEEZE_H
+#define UKL_HOST_SQUEEZE_H
+
+/* All zero at first.  Of one socket of the host's. */
+struct squeeze {
+	int squeezed;		/* its window is kept small */
+	int before;		/* SO_RCVBUF then, as the host tells it */
+	unsigned long ahead;	/* bytes received when waiting begins; 0: it has */
+	int in_vain;		/* waits, one after another */
+	long again;		/* when to try again, CLOCK_MONOTONIC in ns; … */
+	long pause;		/* … after so long */
+};
+
+/*
+ * Waits until the window of the host's connected socket @fd is full.  1: it is
+ * only being made small, and was not waited for; -1: it is not squeezed, since
+ * the peer is not near, or does not fill it.
+ */
+int squeeze(struct squeeze *q, int fd);
+
+/* Gives the window back to the host, if it was squeezed. */
+void squeeze_end(struct squeeze *q, int fd);
+
+#endif
