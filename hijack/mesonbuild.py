@@ -20,6 +20,9 @@ from hijack.files import disk_errors, full_disk, read_json
 from hijack.kernelbuild import KernelBuild
 
 _KERNEL_RESULT = "kernel/kernel-image.json"
+_PYTHON = "ukl-python"
+"""In a build directory: which Python it was set up by, whose meson ninja runs."""
+
 _NOISE = ("ninja: build stopped", "ninja: Entering directory")
 
 
@@ -47,6 +50,19 @@ def setup_line(checkout: Path, directory: Path) -> list[str]:
         str(directory),
         str(checkout),
     ]
+
+
+def is_set_up(directory: Path) -> bool:
+    """Whether ninja can work in a build directory: it refers to our Python's meson.
+
+    That of another one, which may be gone, makes it stop at "no known rule".
+    """
+    by = directory / _PYTHON
+    return (
+        (directory / "build.ninja").is_file()
+        and by.is_file()
+        and by.read_text(encoding="utf-8") == sys.executable
+    )
 
 
 def ninja_line(directory: Path) -> list[str]:
@@ -85,7 +101,7 @@ def build(arguments: list[str]) -> str:
         kernel_builder.EXTRA_ARGUMENTS: shlex.join(arguments),
         "NINJA": _tool("ninja"),
     }
-    if not (directory / "build.ninja").is_file():
+    if not is_set_up(directory):
         _set_up(checkout, directory, environment)
     result = directory / _KERNEL_RESULT
     result.unlink(missing_ok=True)
@@ -157,6 +173,7 @@ def _set_up(checkout: Path, directory: Path, environment: dict[str, str]) -> Non
         check=False,
     )
     if done.returncode == 0:
+        (directory / _PYTHON).write_text(sys.executable, encoding="utf-8")
         return
     shutil.rmtree(directory, ignore_errors=True)
     if "No space left on device" in done.stdout:

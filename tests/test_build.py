@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 from tinytree import ROOT, TINY_MAKEFILE, Site, make_tarball
 
-from hijack import fragments, source, tools
+from hijack import fragments, mesonbuild, source, tools
 from hijack.errors import UklError
 from hijack.kernelbuild import KernelBuild, Request
 from hijack.progress import PlainProgress
@@ -580,6 +580,17 @@ def test_cache_that_may_not_be_written(site: Site) -> None:
 
 
 # --- progress -------------------------------------------------------------
+
+
+def test_a_build_directory_of_another_python_is_set_up_anew(tmp_path: Path) -> None:
+    (tmp_path / "build.ninja").write_text("")
+    assert not mesonbuild.is_set_up(tmp_path)
+    (tmp_path / "ukl-python").write_text("/gone/venv/bin/python")
+    assert not mesonbuild.is_set_up(tmp_path)
+    (tmp_path / "ukl-python").write_text(sys.executable)
+    assert mesonbuild.is_set_up(tmp_path)
+    (tmp_path / "build.ninja").unlink()
+    assert not mesonbuild.is_set_up(tmp_path)
 
 
 def test_plain_progress_says_one_line_per_tenth(tmp_path: Path) -> None:
