@@ -32,7 +32,12 @@ extern unsigned int ukl_wanted;
 /* uaccess.S: ukl_user_copy() of 256 bytes and more, on this CPU. */
 unsigned long ukl_copy_here(void *to, const void *from, unsigned long n);
 
-/* Whether that uses vector registers, and whether this processor would let it. */
+/* The same, and what was copied is in no cache of this CPU's then. */
+unsigned long ukl_copy_past(void *to, const void *from, unsigned long n);
+
+/*
+ * Whether they use vector registers, and whether this processor would let them.
+ */
 extern bool ukl_wide_copies;
 bool ukl_can_copy_wide(void);
 

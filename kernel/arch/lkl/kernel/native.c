@@ -746,6 +746,39 @@ static noinline bool copy_outside(struct ukl_thread *th)
 	return true;
 }
 
+/*
+ * Filling a block that another CPU has read takes four times as long where the
+ * two share no cache; then it is better to write past the caches, though that
+ * costs the reader more.  Which CPUs share one nobody says, and in a virtual
+ * machine it changes.  So now and then a row of blocks goes the other way, and
+ * the times of its second half count.
+ */
+#define TRIAL		4096	/* blocks, from one to the next */
+#define TRIAL_ROW	64
+#define TOO_SLOW	5	/* halves of the time that writing past takes */
+
+static struct trial {
+	unsigned int	n;
+	bool		past;		/* the usual way */
+	unsigned long	cost[2];	/* TSC per MB, of either way */
+} trial;
+
+static unsigned long fill(void *to, const void *from, unsigned long n)
+{
+	struct trial *t = &trial;
+	unsigned int row = t->n++ % TRIAL;
+	bool past = t->past ^ (row < TRIAL_ROW);
+	unsigned long start = __builtin_ia32_rdtsc(), left, cost;
+
+	left = past ? ukl_copy_past(to, from, n) : ukl_copy_here(to, from, n);
+	cost = ((__builtin_ia32_rdtsc() - start) << 20) / n;
+	if (row >= TRIAL_ROW / 2)
+		t->cost[past] += ((long)(cost - t->cost[past])) / 16;
+	if (row == TRIAL_ROW)
+		t->past = 2 * t->cost[false] > TOO_SLOW * t->cost[true];
+	return left;
+}
+
 /* Fills the block that was left to @th for such a write, if it was. */
 static noinline void fill_block(struct ukl_thread *th, const long *args)
 {
@@ -768,7 +801,7 @@ static noinline void fill_block(struct ukl_thread *th, const long *args)
 	if (n > copy->room)
 		n = copy->room;
 	/* What is not there is missed again when it is to be copied. */
-	copy->filled = n - ukl_copy_here(block, copy->filled_from, n);
+	copy->filled = n - fill(block, copy->filled_from, n);
 }
 
 static long native_syscall(struct ukl_thread *th, long nr, const long *args)

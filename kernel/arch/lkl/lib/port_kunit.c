@@ -142,41 +142,44 @@ static void user_copy_stops_at_the_hole(struct kunit *test)
 		}
 }
 
-/* Long ones, by the string instructions and by vector registers. */
-static void long_user_copy(struct kunit *test)
+typedef unsigned long copy_fn(void *to, const void *from, unsigned long n);
+
+static void check_long_copy(struct kunit *test, copy_fn *copy)
 {
 	static u8 s[1024], d[1024];
 	const u8 *end = (const u8 *)UKL_BASE + ukl_boot_info.ram;
-	bool wide = ukl_wide_copies;
-	size_t n, at, k, i, have;
+	size_t n, at, i, have;
 
 	for (i = 0; i < sizeof(s); i++)
 		s[i] = (i * 151) >> 2;
-	for (k = 0; k < 2; k++) {
-		ukl_wide_copies = k && wide;
-		for (n = 256; n < 700; n += 9)
-			for (at = 0; at < 64; at += 5) {
-				memset(d, 0xee, sizeof(d));
-				KUNIT_ASSERT_EQ(test, 0,
-						ukl_copy_here(d + at, s + n % 40,
-							      n));
-				for (i = 0; i < sizeof(d); i++)
-					KUNIT_ASSERT_EQ_MSG(test, d[i],
-						i - at < n ?
-						s[i - at + n % 40] : 0xee,
-						"n %zu at %zu byte %zu", n, at,
-						i);
-			}
-		for (n = 256; n < 520; n += 13)
-			for (have = 0; have <= n; have += 3) {
-				KUNIT_ASSERT_EQ(test, n - have,
-						ukl_copy_here(d + have % 40,
-							      end - have, n));
-				KUNIT_ASSERT_EQ(test, memcmp(d + have % 40,
-							     end - have, have),
-						0);
-			}
-	}
+	for (n = 256; n < 700; n += 9)
+		for (at = 0; at < 64; at += 5) {
+			memset(d, 0xee, sizeof(d));
+			KUNIT_ASSERT_EQ(test, 0, copy(d + at, s + n % 40, n));
+			for (i = 0; i < sizeof(d); i++)
+				KUNIT_ASSERT_EQ_MSG(test, d[i],
+					i - at < n ? s[i - at + n % 40] : 0xee,
+					"n %zu at %zu byte %zu", n, at, i);
+		}
+	for (n = 256; n < 520; n += 13)
+		for (have = 0; have <= n; have += 3) {
+			KUNIT_ASSERT_EQ(test, n - have,
+					copy(d + have % 40, end - have, n));
+			KUNIT_ASSERT_EQ(test, memcmp(d + have % 40, end - have,
+						     have), 0);
+		}
+}
+
+/* Long ones, by the string instructions and by vector registers. */
+static void long_user_copy(struct kunit *test)
+{
+	bool wide = ukl_wide_copies;
+
+	check_long_copy(test, ukl_copy_here);
+	check_long_copy(test, ukl_copy_past);
+	ukl_wide_copies = false;
+	check_long_copy(test, ukl_copy_here);
+	check_long_copy(test, ukl_copy_past);
 	ukl_wide_copies = wide;
 }
 

@@ -64,14 +64,12 @@ SYM_FUNC_END(ukl_user_copy)
 	EXTABLE	3b, 4b
 
 /*
- * unsigned long ukl_copy_here(void *to, const void *from, unsigned long n)
- *
  * A long copy by 32 bytes at a time, if this processor can (ukl_wide_copies).
  * The caller believes it makes a system call, so its registers are kept; and
  * where it has never used their upper halves, the processor is told so again:
  * old instructions are slow otherwise, and its state long.
  */
-SYM_FUNC_START(ukl_copy_here)
+.macro WIDE_COPY store, fence
 	cmpb	$0, ukl_wide_copies(%rip)
 	je	.Lshort
 	pushq	%rbp
@@ -92,47 +90,47 @@ SYM_FUNC_START(ukl_copy_here)
 	andl	$31, %ecx
 	subq	%rcx, %r8
 10:	rep movsb
-	jmp	.Lblock
+	jmp	.Lblock\@
 11:	vmovdqu	(%rsi), %ymm0
 12:	vmovdqu	32(%rsi), %ymm1
 13:	vmovdqu	64(%rsi), %ymm2
 14:	vmovdqu	96(%rsi), %ymm3
-15:	vmovdqa	%ymm0, (%rdi)
-16:	vmovdqa	%ymm1, 32(%rdi)
-17:	vmovdqa	%ymm2, 64(%rdi)
-18:	vmovdqa	%ymm3, 96(%rdi)
+15:	\store	%ymm0, (%rdi)
+16:	\store	%ymm1, 32(%rdi)
+17:	\store	%ymm2, 64(%rdi)
+18:	\store	%ymm3, 96(%rdi)
 	subq	$-128, %rsi
 	subq	$-128, %rdi
-.Lblock:
+.Lblock\@:
 	subq	$128, %r8
 	jae	11b
 	subq	$-128, %r8
 	/* What is left, too little or where something faulted. */
-.Lrest:
+.Lrest\@:
+	\fence
 	btl	$AVX_STATE, %r9d
-	jnc	.Lunused
+	jnc	.Lunused\@
 	vmovdqa	(%rsp), %ymm0
 	vmovdqa	32(%rsp), %ymm1
 	vmovdqa	64(%rsp), %ymm2
 	vmovdqa	96(%rsp), %ymm3
-.Lkept:
+.Lkept\@:
 	movq	%rbp, %rsp
 	popq	%rbp
 	movq	%r8, %rcx
 	jmp	3b
-.Lunused:
+.Lunused\@:
 	vmovdqa	(%rsp), %xmm0
 	vmovdqa	32(%rsp), %xmm1
 	vmovdqa	64(%rsp), %xmm2
 	vmovdqa	96(%rsp), %xmm3
 	vzeroupper
-	jmp	.Lkept
+	jmp	.Lkept\@
 	/* Bytes of the first ones are missing: again, and it fails again. */
 19:	addq	%rcx, %r8
-	jmp	.Lrest
+	jmp	.Lrest\@
 20:	subq	$-128, %r8
-	jmp	.Lrest
-SYM_FUNC_END(ukl_copy_here)
+	jmp	.Lrest\@
 	EXTABLE	10b, 19b
 	EXTABLE	11b, 20b
 	EXTABLE	12b, 20b
@@ -142,6 +140,21 @@ SYM_FUNC_END(ukl_copy_here)
 	EXTABLE	16b, 20b
 	EXTABLE	17b, 20b
 	EXTABLE	18b, 20b
+.endm
+
+/* unsigned long ukl_copy_here(void *to, const void *from, unsigned long n) */
+SYM_FUNC_START(ukl_copy_here)
+	WIDE_COPY vmovdqa
+SYM_FUNC_END(ukl_copy_here)
+
+/*
+ * unsigned long ukl_copy_past(void *to, const void *from, unsigned long n)
+ *
+ * The same, to memory and not to this processor's caches.
+ */
+SYM_FUNC_START(ukl_copy_past)
+	WIDE_COPY vmovntdq, sfence
+SYM_FUNC_END(ukl_copy_past)
 
 /*
  * bool ukl_can_copy_wide(void): AVX, enabled by the host, and XGETBV tells what
