@@ -13,6 +13,9 @@
  * come meanwhile.  Who does not fill it in a while writes less than his TCP
  * could send, and is left alone: waiting would only delay what he says.
  *
+ * Whoever is ahead of it may make long writes by now, for which it is too small:
+ * after a second he has it as he likes, and what comes then is looked at.
+ *
  * It is never smaller than the longest packet: one that does not fit is not
  * sent in part, but when a timer of the sender's runs out.
  */
@@ -35,6 +38,7 @@
 #define NAP_NS		100000
 #define LOOKS		20
 #define PACKET_LEAST	512	/* with shorter ones it would take too long */
+#define STINT_NS	1000000000L	/* then what he writes is looked at again */
 #define VAIN		4	/* waits, then he is left alone, … */
 #define PAUSE_NS	1000000000L	/* … for twice as long each time, */
 #define PAUSE_MOST	(64 * PAUSE_NS)
@@ -94,9 +98,19 @@ static struct tcp_info info_of(int fd)
 	return info;
 }
 
+/* The packets from now on tell what he writes. */
+static void end_stint(struct squeeze *q, int fd)
+{
+	struct tcp_info info = info_of(fd);
+
+	squeeze_end(q, fd);
+	q->bytes = info.tcpi_bytes_received;
+	q->packets = info.tcpi_data_segs_in;
+}
+
 static int leave(struct squeeze *q, int fd)
 {
-	squeeze_end(q, fd);
+	end_stint(q, fd);
 	q->pause = q->pause ? 2 * q->pause : PAUSE_NS;
 	if (q->pause > PAUSE_MOST)
 		q->pause = PAUSE_MOST;
@@ -105,13 +119,14 @@ static int leave(struct squeeze *q, int fd)
 }
 
 /* Packets of small writes are neither very short nor, on a link, full. */
-static int may_gain(const struct tcp_info *info)
+static int may_gain(const struct squeeze *q, const struct tcp_info *info)
 {
+	unsigned int packets = info->tcpi_data_segs_in - q->packets;
 	unsigned long packet;
 
-	if (!info->tcpi_data_segs_in || info->tcpi_rtt > NEAR_US)
+	if (!packets || info->tcpi_rtt > NEAR_US)
 		return 0;
-	packet = info->tcpi_bytes_received / info->tcpi_data_segs_in;
+	packet = (info->tcpi_bytes_received - q->bytes) / packets;
 	return packet >= PACKET_LEAST &&
 	       packet < info->tcpi_snd_mss * 7ul / 8;
 }
@@ -123,7 +138,7 @@ static int start(struct squeeze *q, int fd)
 	if (q->again && now_ns() < q->again)
 		return -1;
 	info = info_of(fd);
-	if (!may_gain(&info))
+	if (!may_gain(q, &info))
 		return leave(q, fd);
 	q->before = get_size(fd);
 	set_size(fd, SIZE);
@@ -142,6 +157,7 @@ static int begin(struct squeeze *q, int fd)
 	if (info_of(fd).tcpi_bytes_received < q->ahead)
 		return 1;
 	q->ahead = 0;
+	q->until = now_ns() + STINT_NS;
 	return wait_full(fd) ? leave(q, fd) : 0;
 }
 
@@ -151,6 +167,10 @@ int squeeze(struct squeeze *q, int fd)
 		return start(q, fd);
 	if (q->ahead)
 		return begin(q, fd);
+	if (now_ns() > q->until) {
+		end_stint(q, fd);
+		return -1;
+	}
 	if (!wait_full(fd)) {
 		q->in_vain = 0;
 		q->pause = 0;

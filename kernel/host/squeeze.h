@@ -9,7 +9,10 @@ struct squeeze {
 	int before;		/* SO_RCVBUF then, as the host tells it */
 	unsigned long ahead;	/* bytes received when waiting begins; 0: it has */
 	int in_vain;		/* waits, one after another */
-	long again;		/* when to try again, CLOCK_MONOTONIC in ns; … */
+	long until;		/* CLOCK_MONOTONIC in ns */
+	unsigned long bytes;	/* received when it ended the last time, … */
+	unsigned int packets;	/* … in so many */
+	long again;		/* when to try again, after waits in vain; … */
 	long pause;		/* … after so long */
 };
 

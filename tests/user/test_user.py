@@ -114,6 +114,8 @@ def test_small_writes(scene: Scene, attached: Attachment, family: int) -> None:
             for _ in range(4):
                 for at in range(0, len(block), size):
                     connection.send(block[at : at + size])
+        for _ in range(bulk):
+            connection.sendall(block)
         while (data := connection.recv(1)) == b"?":
             connection.sendall(b"!")
         assert data == b"."
@@ -123,7 +125,7 @@ def test_small_writes(scene: Scene, attached: Attachment, family: int) -> None:
     port = scene.serve(SERVER[family], serve)
     with tcp(attached, family) as s:
         s.connect((SERVER[family], port))
-        for _ in range(4 * len(sizes)):
+        for _ in range(4 * len(sizes) + bulk):
             assert s.recv_exactly(len(block)) == block
         begun = time.monotonic()
         for _ in range(50):
@@ -535,8 +537,12 @@ def test_needs_nothing(scene: Scene, boot: Boot) -> None:
     """No privilege, no TAP device, no other process."""
     instance = boot("publish=tcp:127.0.0.1:8080:80")
     proc = Path(f"/proc/{instance.pid}")
-    threads = {path.read_text().strip() for path in proc.glob("task/*/comm")}
-    assert {"ukl-user", "ukl-tcp"} <= threads
+
+    def threads() -> set[str]:
+        return {path.read_text().strip() for path in proc.glob("task/*/comm")}
+
+    # They name themselves.
+    eventually(lambda: {"ukl-user", "ukl-tcp"} <= threads())
     children = [path.read_text().strip() for path in proc.glob("task/*/children")]
     assert not any(children)
     links = set()
