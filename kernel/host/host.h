@@ -5,6 +5,7 @@
 
 #include <elf.h>
 #include <linux/netlink.h>
+#include <time.h>
 #include <ukl/ukl.h>
 
 /* ukl_syscall() by name, with as many arguments as the call takes. */
@@ -20,6 +21,15 @@ void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* A line on standard error, and exit 125: only while starting. */
 void fail(const char *fmt, ...)
 	__attribute__((format(printf, 1, 2), noreturn));
+
+/* CLOCK_MONOTONIC. */
+static inline long monotonic_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000000L + ts.tv_nsec;
+}
 
 /* May the kernel host run on more than one CPU? */
 int many_cpus(void);

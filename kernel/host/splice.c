@@ -139,14 +139,6 @@ static struct splice *splices[UKL_MAX_DEVS];
 	ukl_call_((s)->gate.th, nr, (s)->config.slot, ##__VA_ARGS__, 0L, 0L, \
 		  0L, 0L, 0L)
 
-static long now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000000000L + ts.tv_nsec;
-}
-
 /* ------------------------------------------------------------------ */
 /* Flows.								*/
 
@@ -687,7 +679,7 @@ static void reached(struct splice *s, struct flow *f)
 {
 	f->state = LET_IN;
 	count_stream(s, 1);
-	f->deadline = now_ns() + ACCEPT_NS;
+	f->deadline = monotonic_ns() + ACCEPT_NS;
 	send_frame(s, f->syn, f->syn_size, UKL_GATE_ASKED);
 }
 
@@ -1074,10 +1066,10 @@ static int is_quiet(struct splice *s)
 {
 	struct pollfd host = { .fd = s->host_epoll, .events = POLLIN };
 	struct pollfd inner = { .fd = s->inner_epoll, .events = POLLIN };
-	long until = now_ns() + SPIN_NS;
+	long until = monotonic_ns() + SPIN_NS;
 	unsigned int round;
 
-	for (round = 1; now_ns() < until; round++) {
+	for (round = 1; monotonic_ns() < until; round++) {
 		if (poll(&host, 1, 0) ||
 		    (round % HOST_LOOKS == 0 && call(s, poll, &inner, 1, 0)))
 			return 0;
@@ -1118,7 +1110,7 @@ static void let_gather(struct splice *s)
 	long now;
 
 	if (s->small || s->large || s->answered) {
-		now = now_ns();
+		now = monotonic_ns();
 		s->row = s->small && !s->large && !s->answered &&
 			 now - s->row_at < (s->squeezed ? SQUEEZED_NS : ROW_NS) ?
 			 s->row + 1 : 0;
@@ -1129,7 +1121,7 @@ static void let_gather(struct splice *s)
 	if (s->small && s->row >= ROW_MIN) {
 		if (wait_squeezed(s))
 			nanosleep(&nap, NULL);
-		s->row_at = now_ns();
+		s->row_at = monotonic_ns();
 	}
 	s->small = s->large = s->answered = s->several = 0;
 	s->read = NULL;
@@ -1185,7 +1177,7 @@ static void *splice_thread(void *arg)
 			return NULL;
 		for (i = 0; i < n; i++)
 			on_inner(s, &ev[i]);
-		expire(s, now_ns());
+		expire(s, monotonic_ns());
 	}
 }
 

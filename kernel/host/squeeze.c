@@ -20,6 +20,7 @@
  * sent in part, but when a timer of the sender's runs out.
  */
 #define _GNU_SOURCE
+#include "host.h"
 #include "squeeze.h"
 
 #include <linux/sockios.h>
@@ -56,14 +57,6 @@ static int get_size(int fd)
 
 	getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, &length);
 	return size;
-}
-
-static long now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000000000L + ts.tv_nsec;
 }
 
 static int queued(int fd)
@@ -114,7 +107,7 @@ static int leave(struct squeeze *q, int fd)
 	q->pause = q->pause ? 2 * q->pause : PAUSE_NS;
 	if (q->pause > PAUSE_MOST)
 		q->pause = PAUSE_MOST;
-	q->again = now_ns() + q->pause;
+	q->again = monotonic_ns() + q->pause;
 	return -1;
 }
 
@@ -135,7 +128,7 @@ static int start(struct squeeze *q, int fd)
 {
 	struct tcp_info info;
 
-	if (q->again && now_ns() < q->again)
+	if (q->again && monotonic_ns() < q->again)
 		return -1;
 	info = info_of(fd);
 	if (!may_gain(q, &info))
@@ -157,7 +150,7 @@ static int begin(struct squeeze *q, int fd)
 	if (info_of(fd).tcpi_bytes_received < q->ahead)
 		return 1;
 	q->ahead = 0;
-	q->until = now_ns() + STINT_NS;
+	q->until = monotonic_ns() + STINT_NS;
 	return wait_full(fd) ? leave(q, fd) : 0;
 }
 
@@ -167,7 +160,7 @@ int squeeze(struct squeeze *q, int fd)
 		return start(q, fd);
 	if (q->ahead)
 		return begin(q, fd);
-	if (now_ns() > q->until) {
+	if (monotonic_ns() > q->until) {
 		end_stint(q, fd);
 		return -1;
 	}
