@@ -158,6 +158,8 @@ static void make_gate(struct gate *gate, int slot)
 
 	set(gate, "core/somaxconn", "65535");
 	set(gate, "ipv4/tcp_slow_start_after_idle", "0");
+	/* Nothing is under way when a connection has ended here. */
+	set(gate, "ipv4/tcp_max_tw_buckets", "0");
 	set(gate, "ipv6/conf/default/accept_ra", "0");
 	/* No addresses of its own, hence no words about them. */
 	set(gate, "ipv6/conf/default/addr_gen_mode", "1");

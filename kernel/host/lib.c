@@ -426,6 +426,26 @@ long ukl_syscall_also(struct ukl_thread *th, struct ukl_also *also,
 	return ret;
 }
 
+long ukl_await(struct ukl_thread *th, int epoll, void *events, int n, int ms)
+{
+	return me.image->await(th, epoll, events, n, ms);
+}
+
+unsigned int ukl_has_rung(struct ukl_thread *th)
+{
+	return __atomic_load_n(&th->bell, __ATOMIC_SEQ_CST);
+}
+
+void ukl_answer(struct ukl_thread *th)
+{
+	__atomic_store_n(&th->bell, 0, __ATOMIC_SEQ_CST);
+}
+
+void ukl_ring(struct ukl_thread *th)
+{
+	__atomic_store_n(&th->bell, UKL_BELL_SELF, __ATOMIC_SEQ_CST);
+}
+
 void ukl_poke(struct ukl_thread *th)
 {
 	if (me.image && *(volatile unsigned int *)&th->in_call)

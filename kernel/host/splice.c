@@ -20,9 +20,11 @@
  *
  * Pings come the same way, as frames, and leave by sockets of echo.c.
  *
- * Both kernels' descriptors are watched edge-triggered, once and for all; what
- * could be read or written last time is remembered in the flow.  The thread
- * waits in the library kernel's epoll_wait() with the host's epoll beside it.
+ * Both kernels' descriptors are watched edge-triggered, for what can be read
+ * from the first on, for room to write from the first time that there was none;
+ * what could be read or written last time is remembered in the flow.  The thread
+ * waits in the host's epoll_wait(), with a bell in it that rings when the library
+ * kernel's epoll has something.
  */
 #define _GNU_SOURCE
 #include "host.h"
@@ -66,18 +68,20 @@
 #define ACCEPT_NS	(5 * 1000000000L)
 #define SPIN_NS		80000		/* twice what a wake-up costs */
 #define SPIN_STREAMS	2
+#define VOTES		64
 #define ECHO_LOOK_MS	20000		/* for pings that have stopped */
-#define HOST_LOOKS	4		/* for one at the library kernel */
 #define SMALL		8192
+#define GATHERED	(64 * 1024)	/* many small pieces */
 #define ROW_MIN		8
 #define ROW_NS		500000		/* at most between two turns */
 #define SQUEEZED_NS	20000000	/* the same, while a window is small */
 #define NAP_NS		50000
-#define EDGE		(EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
+#define EDGE		(EPOLLIN | EPOLLRDHUP | EPOLLET)
 
 /* One direction of a flow. */
 struct way {
 	int can_read, can_write;
+	int tells_room;		/* being writable is an event */
 	int to_end;		/* what is read is followed by an end */
 	int ended;		/* no more is to be read … */
 	int shut;		/* … and the other side knows, or cannot */
@@ -108,22 +112,39 @@ struct flow {
 	size_t syn_size;
 };
 
+/* Turns in which small pieces came, and nothing the other way. */
+struct row {
+	int small, large;	/* pieces came, this turn, … */
+	struct flow *from;	/* … the last of this flow … */
+	int several;		/* … and others of others */
+	unsigned int turns;
+	long at;		/* the last one */
+};
+
+/* Whose CPU this thread shares. */
+struct company {
+	unsigned int cpu;	/* of most of those who rang lately, … */
+	int votes;		/* … as far as they agree */
+	int shared;		/* we run on CPU n-1 only, … */
+	cpu_set_t before;	/* … and before where we might */
+};
+
 struct splice {
 	struct splice_config config;
 	struct gate gate;
 	struct echo *echo;
 	int inner_epoll, host_epoll;
 	struct flow *pending[BUCKETS];
+	int n_pending;
 	struct flow *busy, *closed;
 	int much;				/* was moved since the last look around */
-	struct flow *read;			/* from its host side, this turn */
 	struct flow *squeezed;
-	int small, large, answered, several;	/* what came from it, this turn */
-	unsigned int row;			/* turns with small ones only */
-	long row_at;
+	struct row row_out, row_in;
 	unsigned int streams;			/* outwards, not ended */
 	long next_look;				/* for expired ones */
 	int echoes;				/* pings may have sockets */
+	int can_spin;				/* there is a CPU for it */
+	struct company company;
 	int told;
 	/* What was read last: in the buffer, or in the instance's memory. */
 	enum { COPIED, SHOWN, ROOMED } how;
@@ -168,8 +189,10 @@ static void unlink_pending(struct splice *s, struct flow *f)
 
 	while (*p && *p != f)
 		p = &(*p)->next;
-	if (*p)
+	if (*p) {
 		*p = f->next;
+		s->n_pending--;
+	}
 	free(f->syn);
 	f->syn = NULL;
 }
@@ -195,8 +218,8 @@ static void close_flow(struct splice *s, struct flow *f)
 {
 	if (f->state == CLOSED)
 		return;
-	if (s->read == f)
-		s->read = NULL;
+	if (s->row_in.from == f)
+		s->row_in.from = NULL;
 	if (s->squeezed == f)
 		s->squeezed = NULL;
 	if (f->state == REACHING || f->state == LET_IN)
@@ -308,7 +331,6 @@ static long write_to(struct splice *s, struct flow *f, struct way *w,
 	if (w == &f->in)
 		return call(s, sendto, f->inner, data, size,
 			    MSG_DONTWAIT | MSG_NOSIGNAL);
-	s->answered = 1;
 	n = send(f->host, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
 	return n < 0 ? -errno : n;
 }
@@ -325,7 +347,6 @@ static long write_read(struct splice *s, struct flow *f, struct way *w,
 		return bulk_call(s, UKL_SYS_BULK_SEND, f->inner, size);
 	if (s->how != SHOWN)
 		return write_to(s, f, w, s->piece[0].data, size);
-	s->answered = 1;
 	n = sendmsg(f->host, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
 	if (n > 0)
 		call(s, recvfrom, f->inner, s->buffer, n,
@@ -404,6 +425,62 @@ static long write_failed(struct splice *s, struct flow *f, struct way *w)
 	return 0;
 }
 
+static unsigned int edges(const struct way *to)
+{
+	return EDGE | (to->tells_room ? EPOLLOUT : 0);
+}
+
+/* @change: EPOLL_CTL_*. */
+static long watch_inner(struct splice *s, struct flow *f, int change)
+{
+	struct epoll_event ev = { .events = edges(&f->in), .data.ptr = f };
+
+	return call(s, epoll_ctl, s->inner_epoll, change, f->inner, &ev);
+}
+
+static int watch_host(struct splice *s, struct flow *f, int change)
+{
+	struct epoll_event ev = { .events = edges(&f->out), .data.ptr = f };
+
+	return epoll_ctl(s->host_epoll, change, f->host, &ev);
+}
+
+/*
+ * The side that @w writes to has no room.  Most connections never see that, and
+ * are spared an event for having room at first.
+ */
+static void await_room(struct splice *s, struct flow *f, struct way *w)
+{
+	w->can_write = 0;
+	if (w->tells_room)
+		return;
+	w->tells_room = 1;
+	/* One that is not watched yet will be. */
+	if (w == &f->in)
+		watch_inner(s, f, EPOLL_CTL_MOD);
+	else
+		watch_host(s, f, EPOLL_CTL_MOD);
+}
+
+static int is_row(const struct row *row)
+{
+	return row->turns >= ROW_MIN;
+}
+
+static void note_piece(struct splice *s, struct flow *f, const struct way *w,
+		       long n)
+{
+	struct row *row = w == &f->in ? &s->row_in : &s->row_out;
+
+	row->several |= row->from && row->from != f;
+	row->from = f;
+	if (n < (is_row(row) ? GATHERED : SMALL) ||
+	    (w == &f->in && f == s->squeezed))
+		row->small = 1;
+	else
+		row->large = 1;
+}
+
 /*
  * As much of one direction as goes now.  0: nothing more goes; 1: its turn is
  * over, there is more; negative: the flow has failed.
@@ -417,7 +494,7 @@ static long move(struct splice *s, struct flow *f, struct way *w)
 		if (w->rest) {
 			n = write_rest(s, f, w);
 			if (n == -EAGAIN || !n)
-				w->can_write = 0;
+				await_room(s, f, w);
 			else if (n < 0)
 				return write_failed(s, f, w);
 			continue;
@@ -442,12 +519,7 @@ static long move(struct splice *s, struct flow *f, struct way *w)
 			continue;
 		}
 		s->much |= n >= SMALL;
-		if (w == &f->in) {
-			s->several |= s->read && s->read != f;
-			s->read = f;
-			s->small |= n < SMALL || f == s->squeezed;
-			s->large |= n >= SMALL && f != s->squeezed;
-		}
+		note_piece(s, f, w, n);
 		/* That was all; what comes later is an event. */
 		if (s->how != SHOWN && n < CHUNK && !w->to_end)
 			w->can_read = 0;
@@ -458,9 +530,9 @@ static long move(struct splice *s, struct flow *f, struct way *w)
 			return write_failed(s, f, w);
 		moved += put;
 		if (put < n) {
-			w->can_write = 0;
 			if (keep_rest(s, w, n, put))
 				return -ENOMEM;
+			await_room(s, f, w);
 		}
 	}
 	return 0;
@@ -505,22 +577,7 @@ static void serve_busy(struct splice *s)
 static void set_open(struct flow *f)
 {
 	f->state = OPEN;
-	f->out.can_read = f->out.can_write = 1;
-	f->in.can_write = 1;
-}
-
-static int watch_inner(struct splice *s, struct flow *f)
-{
-	struct epoll_event ev = { .events = EDGE, .data.ptr = f };
-
-	return call(s, epoll_ctl, s->inner_epoll, EPOLL_CTL_ADD, f->inner, &ev);
-}
-
-static int watch_host(struct splice *s, struct flow *f)
-{
-	struct epoll_event ev = { .events = EDGE, .data.ptr = f };
-
-	return epoll_ctl(s->host_epoll, EPOLL_CTL_ADD, f->host, &ev);
+	f->out.can_write = f->in.can_write = 1;
 }
 
 static void no_delay(int fd)
@@ -724,6 +781,7 @@ static void on_syn(struct splice *s, const uint8_t *frame, size_t size)
 	f->syn = malloc(size);
 	f->next = s->pending[bucket(&ends)];
 	s->pending[bucket(&ends)] = f;
+	s->n_pending++;
 	len = sockaddr_of(&where, ends.outer_port, &to);
 	f->host = socket(to.ss_family, SOCK_STREAM | SOCK_NONBLOCK |
 			 SOCK_CLOEXEC, 0);
@@ -739,9 +797,10 @@ static void on_syn(struct splice *s, const uint8_t *frame, size_t size)
 	memcpy(f->syn, frame, size);
 	f->syn_size = size;
 	no_delay(f->host);
+	f->out.tells_room = 1;	/* … when it is connected */
 	err = connect(f->host, (void *)&to, len) ? errno : 0;
 	/* Its end is an event, even if it ended at once. */
-	if ((err && err != EINPROGRESS) || watch_host(s, f)) {
+	if ((err && err != EINPROGRESS) || watch_host(s, f, EPOLL_CTL_ADD)) {
 		refuse(s, frame, size, err);
 		close_flow(s, f);
 	}
@@ -811,7 +870,7 @@ static void accept_inner(struct splice *s)
 		unlink_pending(s, f);
 		set_open(f);
 		f->inner = fd;
-		if (watch_inner(s, f)) {
+		if (watch_inner(s, f, EPOLL_CTL_ADD)) {
 			abort_flow(s, f);
 			continue;
 		}
@@ -897,10 +956,13 @@ static void try_dialled(struct splice *s, struct flow *f,
 
 	if (!err || err == -EISCONN)
 		dialled(s, f);
-	else if (err != -EALREADY && err != -EINPROGRESS)
+	else if (err == -EALREADY || err == -EINPROGRESS)
+		f->in.tells_room = 1;	/* … when it is connected */
+	else
 		abort_flow(s, f);
 	/* What is there now is an event then, what has been read is not. */
-	if (f->state != CLOSED && (watch_host(s, f) || watch_inner(s, f)))
+	if (f->state != CLOSED && (watch_host(s, f, EPOLL_CTL_ADD) ||
+				   watch_inner(s, f, EPOLL_CTL_ADD)))
 		abort_flow(s, f);
 }
 
@@ -968,6 +1030,11 @@ static int is_publish(const struct splice *s, const struct epoll_event *ev)
 	       tag < (const uint8_t *)(s->config.publish + s->config.npublish);
 }
 
+static int is_bell(const struct splice *s, const struct epoll_event *ev)
+{
+	return ev->data.ptr == s;
+}
+
 static void on_host(struct splice *s, const struct epoll_event *ev)
 {
 	struct flow *f = ev->data.ptr;
@@ -1023,23 +1090,51 @@ static void expire(struct splice *s, long now)
 		}
 }
 
-static int any_pending(const struct splice *s)
+static void vote(struct company *c, unsigned int cpu)
 {
-	int i;
-
-	for (i = 0; i < BUCKETS; i++)
-		if (s->pending[i])
-			return 1;
-	return 0;
+	if (c->cpu == cpu) {
+		c->votes += c->votes < VOTES;
+	} else if (--c->votes < 0) {
+		c->cpu = cpu;
+		c->votes = 0;
+	}
 }
 
-/* Both kernels' events, without waiting.  How many there were, or -errno. */
-static int look(struct splice *s)
+/*
+ * Where many talk, this thread shares the CPU of the program that they talk to:
+ * what one has to say is in that CPU's caches then, and the two take turns with
+ * the library kernel's one CPU anyway.  Not where much is said, which both may
+ * copy at once, nor where few talk, who are answered sooner by somebody who
+ * looks for their words on a CPU of his own.
+ */
+static void choose_company(struct splice *s)
 {
-	struct epoll_event ev[EVENTS];
-	int n, m, i;
+	struct company *c = &s->company;
+	cpu_set_t one;
 
-	n = epoll_wait(s->host_epoll, ev, EVENTS, 0);
+	if (s->much || s->streams <= SPIN_STREAMS)
+		c->votes = 0;
+	if (c->shared && (c->votes < VOTES / 2 ||
+			  c->shared != (int)c->cpu + 1)) {
+		sched_setaffinity(0, sizeof(c->before), &c->before);
+		c->shared = 0;
+	}
+	if (c->shared || c->votes < VOTES || c->cpu >= CPU_SETSIZE ||
+	    sched_getaffinity(0, sizeof(c->before), &c->before) ||
+	    !CPU_ISSET(c->cpu, &c->before))
+		return;
+	CPU_ZERO(&one);
+	CPU_SET(c->cpu, &one);
+	if (!sched_setaffinity(0, sizeof(one), &one))
+		c->shared = c->cpu + 1;
+}
+
+/* These events of the host's, and all of the library kernel's: how many. */
+static int serve(struct splice *s, struct epoll_event *ev, int n)
+{
+	unsigned int rung;
+	int m = 0, i;
+
 	/*
 	 * New clients first: a program that is woken because the last one has
 	 * gone finds the next one there, and its request.
@@ -1048,30 +1143,30 @@ static int look(struct splice *s)
 		if (is_publish(s, &ev[i]))
 			accept_host(s, ev[i].data.ptr);
 	for (i = 0; i < n; i++)
-		if (!is_publish(s, &ev[i]))
+		if (!is_publish(s, &ev[i]) && !is_bell(s, &ev[i]))
 			on_host(s, &ev[i]);
-	m = call(s, epoll_wait, s->inner_epoll, ev, EVENTS, 0);
-	if (m == -EOWNERDEAD || m == -ESRCH)
-		return m;
-	for (i = 0; i < m; i++)
-		on_inner(s, &ev[i]);
+	rung = ukl_has_rung(s->gate.th);
+	if (rung) {
+		if (rung != UKL_BELL_SELF)
+			vote(&s->company, rung - 1);
+		ukl_answer(s->gate.th);
+		m = call(s, epoll_wait, s->inner_epoll, ev, EVENTS, 0);
+		if (m == EVENTS)
+			ukl_ring(s->gate.th);
+		for (i = 0; i < m; i++)
+			on_inner(s, &ev[i]);
+	}
 	return (n > 0 ? n : 0) + (m > 0 ? m : 0);
 }
 
-/*
- * Whether no event of either kernel's comes for a while.  The library kernel is
- * asked less often: that takes its CPU from whom we want to hear of.
- */
+/* Whether no event of either kernel's comes for a while. */
 static int is_quiet(struct splice *s)
 {
 	struct pollfd host = { .fd = s->host_epoll, .events = POLLIN };
-	struct pollfd inner = { .fd = s->inner_epoll, .events = POLLIN };
 	long until = monotonic_ns() + SPIN_NS;
-	unsigned int round;
 
-	for (round = 1; monotonic_ns() < until; round++) {
-		if (poll(&host, 1, 0) ||
-		    (round % HOST_LOOKS == 0 && call(s, poll, &inner, 1, 0)))
+	while (monotonic_ns() < until) {
+		if (ukl_has_rung(s->gate.th) || poll(&host, 1, 0))
 			return 0;
 		sched_yield();
 	}
@@ -1088,96 +1183,125 @@ static void stop_squeezing(struct splice *s)
 /* A row of small pieces: if they are of one flow, until its window is full. */
 static int wait_squeezed(struct splice *s)
 {
+	struct flow *f = s->row_in.from;
 	int waited;
 
-	if (s->squeezed != s->read)
+	if (s->squeezed != f)
 		stop_squeezing(s);
-	if (s->several || !s->read)
+	if (s->row_in.several || !f)
 		return -1;
-	waited = squeeze(&s->read->squeeze, s->read->host);
-	s->squeezed = waited < 0 ? NULL : s->read;
+	waited = squeeze(&f->squeeze, f->host);
+	s->squeezed = waited < 0 ? NULL : f;
 	return waited;
 }
 
+/* The turn is over; @against: something went the other way. */
+static void count_turn(struct row *row, int against, long now, long most)
+{
+	row->turns = row->small && !row->large && !against &&
+		     now - row->at < most ? row->turns + 1 : 0;
+	row->at = now;
+}
+
+static void end_turn(struct row *row)
+{
+	row->small = row->large = row->several = 0;
+	row->from = NULL;
+}
+
 /*
- * Somebody on the host sends in small pieces, one after another, and is not
- * answered.  Let some gather: taking each at once costs its sender a wake-up,
- * and the reader another.
+ * Somebody sends in small pieces, one after another, and is not answered.  Let
+ * some gather: taking each at once costs its sender a wake-up, or the library
+ * kernel's CPU, and the reader another.
  */
 static void let_gather(struct splice *s)
 {
+	struct row *in = &s->row_in, *out = &s->row_out;
 	struct timespec nap = { 0, NAP_NS };
+	int came = in->small || in->large, went = out->small || out->large;
+	int must_nap = 0;
 	long now;
 
-	if (s->small || s->large || s->answered) {
-		now = monotonic_ns();
-		s->row = s->small && !s->large && !s->answered &&
-			 now - s->row_at < (s->squeezed ? SQUEEZED_NS : ROW_NS) ?
-			 s->row + 1 : 0;
-		s->row_at = now;
-		if (s->row < ROW_MIN)
-			stop_squeezing(s);
+	if (!came && !went)
+		return;
+	now = monotonic_ns();
+	count_turn(in, went, now, s->squeezed ? SQUEEZED_NS : ROW_NS);
+	count_turn(out, came || out->several, now, ROW_NS);
+	if (!is_row(in))
+		stop_squeezing(s);
+	if (is_row(in))
+		must_nap = wait_squeezed(s);
+	if (must_nap || is_row(out))
+		nanosleep(&nap, NULL);
+	in->at = out->at = monotonic_ns();
+	end_turn(in);
+	end_turn(out);
+}
+
+/* Rings for this thread when the library kernel's epoll has something. */
+static int hang_bell(struct splice *s)
+{
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLET, .data.ptr = s };
+	long fd = ukl_syscall(s->gate.th, UKL_SYS_BELL, s->inner_epoll, 0, 0, 0,
+			      0, 0);
+
+	return fd < 0 || epoll_ctl(s->host_epoll, EPOLL_CTL_ADD, fd, &ev);
+}
+
+/*
+ * How long to wait for the next event, in ms; -1: for ever.  @talked: there have
+ * just been some.
+ *
+ * Where few talk, the next word mostly comes within moments, and being woken
+ * for it would take longer than looking again.  Where many do, or much is said,
+ * that only takes a CPU from those who talk; and so it does where there is one
+ * CPU.
+ */
+static int patience(struct splice *s, int talked)
+{
+	if (s->busy)
+		return 0;
+	if (s->can_spin)
+		choose_company(s);
+	if (talked && s->can_spin && !s->much) {
+		if (s->streams > SPIN_STREAMS)
+			sched_yield();
+		if (s->streams > SPIN_STREAMS || !is_quiet(s))
+			return 0;
 	}
-	if (s->small && s->row >= ROW_MIN) {
-		if (wait_squeezed(s))
-			nanosleep(&nap, NULL);
-		s->row_at = monotonic_ns();
-	}
-	s->small = s->large = s->answered = s->several = 0;
-	s->read = NULL;
+	s->much = 0;
+	return s->n_pending ? 1000 : s->echoes ? ECHO_LOOK_MS : -1;
 }
 
 static void *splice_thread(void *arg)
 {
+	static const struct sched_param batch;
 	struct splice *s = arg;
-	struct ukl_also also = { .fd = s->host_epoll, .events = EPOLLIN };
 	struct epoll_event ev[EVENTS];
-	int n, i, wait, talked = 0;
+	int n, wait = 0;
 
 	prctl(PR_SET_NAME, "ukl-tcp");
 	prctl(PR_SET_TIMERSLACK, 1);
-	if (ukl_thread_enter(s->gate.th) || gate_enter(&s->gate)) {
+	/* On one CPU: after whoever woke it, not instead. */
+	if (!s->can_spin)
+		sched_setscheduler(0, SCHED_BATCH, &batch);
+	if (ukl_thread_enter(s->gate.th) || gate_enter(&s->gate) ||
+	    hang_bell(s)) {
 		say("warning: user networking: no TCP: the library kernel has "
 		    "no room for a thread");
 		return NULL;
 	}
 	for (;;) {
-		n = look(s);
-		if (n < 0)
+		n = ukl_await(s->gate.th, s->host_epoll, ev, EVENTS, wait);
+		if (n == -EOWNERDEAD)
 			return NULL;
+		n = serve(s, ev, n);
 		serve_busy(s);
 		free_closed(s);
 		let_gather(s);
-		if (n || s->busy) {
-			talked = 1;
-			continue;
-		}
-		/*
-		 * Where few talk, the next word mostly comes within moments,
-		 * and being woken for it would take longer than looking again.
-		 * Where many do, or much is said, that only takes a CPU from
-		 * those who talk.
-		 */
-		if (talked && !s->much) {
-			talked = 0;
-			if (s->streams > SPIN_STREAMS) {
-				sched_yield();
-				continue;
-			}
-			if (!is_quiet(s))
-				continue;
-		}
-		talked = 1;
-		s->much = 0;
-		wait = any_pending(s) ? 1000 : s->echoes ? ECHO_LOOK_MS : -1;
-		n = ukl_syscall_also(s->gate.th, &also, 1, SYS_epoll_wait,
-				     s->inner_epoll, (long)ev, EVENTS, wait,
-				     0, 0);
-		if (n == -EOWNERDEAD || n == -ESRCH)
-			return NULL;
-		for (i = 0; i < n; i++)
-			on_inner(s, &ev[i]);
-		expire(s, monotonic_ns());
+		if (wait)
+			expire(s, monotonic_ns());
+		wait = patience(s, n);
 	}
 }
 
@@ -1248,6 +1372,7 @@ void splice_start(const struct splice_config *config,
 	splices[config->slot] = s;
 	s->config = *config;
 	s->gate.th = worker;
+	s->can_spin = many_cpus();
 	s->host_epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (s->host_epoll < 0)
 		must(-errno, "epoll");

@@ -119,6 +119,24 @@ long ukl_syscall_also(struct ukl_thread *th, struct ukl_also *also,
 		      unsigned int n, long nr, long a, long b, long c, long d,
 		      long e, long f);
 
+/**
+ * epoll_wait() on the host, without a call, for a thread whose bell
+ * (UKL_SYS_BELL) is in the set @epoll: @events has room for @n of the host's
+ * struct epoll_event, and @ms is as there.  Returns as that does, at once if the
+ * bell has rung and was not answered, and -EOWNERDEAD once the instance has
+ * ended.
+ */
+long ukl_await(struct ukl_thread *th, int epoll, void *events, int n, int ms);
+
+/** Whether it has rung and was not answered; th->bell then. */
+unsigned int ukl_has_rung(struct ukl_thread *th);
+
+/** After this, all that it may have rung for is to be looked at. */
+void ukl_answer(struct ukl_thread *th);
+
+/** As if it had rung: there is more to look at. */
+void ukl_ring(struct ukl_thread *th);
+
 /** In a signal handler: ends the blocking call that @th is in, if any. */
 void ukl_poke(struct ukl_thread *th);
 

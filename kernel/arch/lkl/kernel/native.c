@@ -369,7 +369,7 @@ static void end_if_ready(struct ukl_thread *th)
 		native_poke(th, th);
 }
 
-static int take_wait_slot(struct ukl_thread *th)
+int ukl_take_wait_slot(struct ukl_thread *th)
 {
 	unsigned int taken, slot;
 
@@ -399,7 +399,7 @@ static void free_wait_slot(struct ukl_thread *th)
  */
 static void poll_also(struct ukl_thread *th)
 {
-	int slot = take_wait_slot(th);
+	int slot = ukl_take_wait_slot(th);
 
 	if (slot < 0) {
 		if (!SHARED_LOAD(&th->wake))
@@ -413,6 +413,22 @@ static void poll_also(struct ukl_thread *th)
 		end_if_ready(th);
 	}
 	free_wait_slot(th);
+}
+
+/* For kernel code: @th, which has a wait slot, is to look at its epoll. */
+void ukl_toll(struct ukl_thread *th)
+{
+	if (READ_ONCE(th->bell))
+		return;
+	SHARED_STORE(&th->bell, host_cpu() + 1);
+	SHARED_OR(&ukl.rung, 1u << th->wait_slot);
+}
+
+/* Those whose bells are in @rung may go on. */
+static void ring_bells(struct ukl_thread *by, unsigned int rung)
+{
+	for (; rung; rung &= rung - 1)
+		post(by, ukl.bell[__builtin_ctz(rung)], 0);
 }
 
 /* For kernel code: the set of devices has changed under those who poll. */
@@ -666,8 +682,17 @@ static noinline bool nudge_can_wait(struct ukl_thread *th,
 		}
 	}
 	ukl.nudge_put_off = 0;
-	ukl.nudge = NULL;
 	return false;
+}
+
+/* What was put off. */
+static void tell_now(struct ukl_thread *th)
+{
+	struct ukl_thread *to = SHARED_XCHG(&ukl.nudge, NULL);
+
+	if (to)
+		post(th, to, UKL_WAKE_NUDGE);
+	ring_bells(th, SHARED_XCHG(&ukl.rung, 0));
 }
 
 /* The timer thread's part, every NUDGE_TICK_NS while the clock runs. */
@@ -675,16 +700,65 @@ static void nudge_tick(struct ukl_thread *th)
 {
 	static unsigned int seen;
 	unsigned int nudges = SHARED_LOAD(&ukl.nudges);
-	struct ukl_thread *to;
 
 	if (nudges != seen) {
 		seen = nudges;
 		return;
 	}
 	SHARED_STORE(&ukl.nudge_clock, 0);
+	tell_now(th);
+}
+
+/*
+ * epoll_wait() of the host, in a set that the thread's bell is in.  Not while
+ * the bell has rung: whoever answers it first sets th->bell to 0.  It is no next
+ * call that something may have been put off for.
+ */
+static long native_await(struct ukl_thread *th, int epoll, void *events,
+			 int n, int ms)
+{
+	long ret = 0;
+
+	th->cpu = host_cpu();
+	if (!ms)
+		return host(th, __NR_epoll_wait, epoll, (long)events, n, 0, 0,
+			    0);
+	if (READ_ONCE(ukl.nudge) || READ_ONCE(ukl.rung))
+		tell_now(th);
+	if (shared_cas(&th->wake, 0, UKL_WAKE_POLLING)) {
+		if (!SHARED_LOAD(&th->bell) && !SHARED_LOAD(&ukl.dead))
+			ret = host(th, __NR_epoll_wait, epoll, (long)events, n,
+				   ms, 0, 0);
+		SHARED_AND(&th->wake, ~UKL_WAKE_POLLING);
+	} else {
+		/* Words to a call of this thread's, which has ended. */
+		SHARED_STORE(&th->wake, 0);
+	}
+	return SHARED_LOAD(&ukl.dead) ? -EOWNERDEAD : ret;
+}
+
+/*
+ * Lets the CPU go, and tells who is to be nudged, or has a bell that rings,
+ * unless that can wait: not if nobody is left who would make a next call.
+ */
+static noinline void unlock_and_tell(struct ukl_thread *th, long why)
+{
+	struct ukl_thread *to = READ_ONCE(ukl.nudge);
+	unsigned int rung = READ_ONCE(ukl.rung);
+
+	/* Others may tell them at any time. */
+	if (!to && rung)
+		to = ukl.bell[__builtin_ctz(rung)];
+	if (to && why == UKL_LEFT_USER && nudge_can_wait(th, to)) {
+		cpu_unlock(th);
+		return;
+	}
 	to = SHARED_XCHG(&ukl.nudge, NULL);
+	rung = SHARED_XCHG(&ukl.rung, 0);
+	cpu_unlock(th);
 	if (to)
 		post(th, to, UKL_WAKE_NUDGE);
+	ring_bells(th, rung);
 }
 
 /*
@@ -694,23 +768,24 @@ static void nudge_tick(struct ukl_thread *th)
 static __always_inline bool let_go(struct ukl_thread *th, long why)
 {
 	struct ukl_thread *to;
+	unsigned int rung;
 
 	if (unlikely(READ_ONCE(ukl.deadline) < READ_ONCE(ukl.timer_sleeps)))
 		wake_timer(th);
 	if (unlikely(why == UKL_LEFT_HANDOFF)) {
 		to = current->thread.host;
+		rung = READ_ONCE(ukl.rung) ? SHARED_XCHG(&ukl.rung, 0) : 0;
 		cpu_give(th, to);
 		post(th, to, UKL_WAKE_RUN);
+		ring_bells(th, rung);
 		return false;
 	}
 	if (unlikely(why == UKL_LEFT_DEAD))
 		return false;
-	to = ukl.nudge;
-	if (unlikely(to) && nudge_can_wait(th, to))
-		to = NULL;
-	cpu_unlock(th);
-	if (unlikely(to))
-		post(th, to, UKL_WAKE_NUDGE);
+	if (unlikely(ukl.nudge || READ_ONCE(ukl.rung)))
+		unlock_and_tell(th, why);
+	else
+		cpu_unlock(th);
 	return unlikely(SHARED_LOAD(&ukl.pending)) && cpu_trylock(th);
 }
 
@@ -908,6 +983,7 @@ static struct ukl_thread *native_thread_alloc(struct ukl_proc *proc)
 		th->also = NULL;
 		th->also_ready = 0;
 		th->wait_slot = -1;
+		th->bell = 0;
 		ukl_copies[i].due = false;
 		ukl_copies[i].fd = -1;
 		ukl_copies[i].filled = 0;
@@ -1303,4 +1379,5 @@ const struct ukl_image ukl_image __section(".ukl_image") __used = {
 	.timer_loop	= native_timer_loop,
 	.device_loop	= native_device_loop,
 	.sender_loop	= native_sender_loop,
+	.await		= native_await,
 };

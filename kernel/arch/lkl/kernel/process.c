@@ -594,6 +594,8 @@ long ukl_private_call(long nr, const long *a)
 		return ukl_take(a[0], a[1], a[2]);
 	case UKL_SYS_LENT:
 		return ukl_lent((void *)a[0], a[1]);
+	case UKL_SYS_BELL:
+		return ukl_bell(a[0]);
 	}
 	return -ENOSYS;
 }

@@ -35,6 +35,8 @@ void ukl_ret_from_fork(void);
 long ukl_hostcall(long nr, long a, long b, long c, long d, long e, long f);
 void ukl_post(struct ukl_thread *th, unsigned int bits);
 void ukl_poll_anew(void);
+int ukl_take_wait_slot(struct ukl_thread *th);
+void ukl_toll(struct ukl_thread *th);
 void __noreturn ukl_stop(const char *why);
 extern struct ukl_boot ukl_boot_info;
 extern const struct ukl_image ukl_image;
@@ -58,6 +60,9 @@ void ukl_init_main(void);
 long ukl_lend(int fd, unsigned long ticket);
 long ukl_take(unsigned long ticket, int flags, int how);
 long ukl_lent(unsigned long __user *tickets, unsigned long n);
+
+/* bell.c */
+long ukl_bell(int epoll);
 
 /* accept.c */
 struct sockaddr;

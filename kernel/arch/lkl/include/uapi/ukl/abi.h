@@ -14,7 +14,7 @@
 #define _UAPI_UKL_ABI_H
 
 /** Raised with every change of a structure or function below. */
-#define UKL_ABI_VERSION		5
+#define UKL_ABI_VERSION		6
 
 #define UKL_MAGIC		0x4c454e52454b4c55UL	/* "UKLKERNEL" */
 #define UKL_BASE		0x200000000000UL
@@ -44,8 +44,9 @@
 #define UKL_WAKE_SLEEPING	4	/* set by the sleeper: on the futex */
 #define UKL_WAKE_LEADING	8	/* set by the sleeper: in ppoll() */
 #define UKL_WAKE_NUDGE		16	/* your task can run: come and ask */
-#define UKL_WAKE_POLLING	32	/* set by the sleeper: in ppoll(), with
-					 * a slot of its own to be rung by */
+#define UKL_WAKE_POLLING	32	/* set by the sleeper: in ppoll(), or in
+					 * epoll_wait(), with a slot of its
+					 * own to be rung by */
 
 struct ukl_proc;
 
@@ -56,6 +57,8 @@ struct ukl_also {
 };
 
 #define UKL_MAX_ALSO		16
+
+#define UKL_BELL_SELF		0xffffffffu
 
 /**
  * A host thread that may run kernel code.  In shared memory; its address is
@@ -84,6 +87,8 @@ struct ukl_thread {
 	unsigned int		n_also;
 	unsigned int		also_ready;	/* one of them ended the call */
 	int			wait_slot;	/* of UKL_FD_WAIT; -1: none */
+	unsigned int		bell;		/* has rung, by host CPU n-1 or by
+					 * UKL_BELL_SELF: see bell.c */
 	/* The child that is being forked, as it was prepared. */
 	unsigned int		forked_life;
 	struct ukl_proc		*forked;
@@ -194,7 +199,10 @@ struct ukl_sendq {
 #define UKL_SYS_TAKE		(UKL_SYS + 13)
 /* (unsigned long *tickets, n): how many there are, the first @n of which */
 #define UKL_SYS_LENT		(UKL_SYS + 14)
-#define UKL_SYS_END		(UKL_SYS + 15)
+/* (epoll fd): it rings for the caller from now on, see bell.c; returns the
+ * host's eventfd, for the host's epoll, edge-triggered */
+#define UKL_SYS_BELL		(UKL_SYS + 15)
+#define UKL_SYS_END		(UKL_SYS + 16)
 
 #define UKL_TAKE_AWAY		0	/* the ticket is used up */
 #define UKL_TAKE_COPY		1	/* it can be used again */
@@ -248,6 +256,8 @@ struct ukl_shared {
 	struct ukl_sendq	sendq[UKL_MAX_DEVS];
 
 	unsigned int		waits;		/* bit n: wait slot n is taken */
+	unsigned int		rung;		/* bit n: its bell is to ring */
+	struct ukl_thread	*bell[UKL_MAX_WAITS];	/* … for whom */
 	unsigned int		joined;		/* processes that ever came */
 	unsigned int		procs_word;	/* futex: a process is new, or
 						 * a file is under way */
@@ -310,6 +320,9 @@ struct ukl_image {
 	void (*timer_loop)(struct ukl_thread *th);
 	void (*device_loop)(struct ukl_thread *th);
 	void (*sender_loop)(struct ukl_thread *th, unsigned int slot);
+	/* epoll_wait() of the host, which a bell ends: see ukl_await(). */
+	long (*await)(struct ukl_thread *th, int epoll, void *events, int n,
+		      int ms);
 };
 
 #endif /* _UAPI_UKL_ABI_H */
