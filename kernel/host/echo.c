@@ -412,8 +412,11 @@ static void send_request(struct echo *e, struct flow *f, uint8_t *icmp,
 		setsockopt(f->fd, f->v6 ? IPPROTO_IPV6 : IPPROTO_IP,
 			   f->v6 ? IPV6_UNICAST_HOPS : IP_TTL, &ttl, sizeof(ttl));
 	f->ttl = ttl;
-	if (send(f->fd, icmp, len, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+	if (send(f->fd, icmp, len, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) {
+		/* One from this machine has come by now. */
+		read_answer(e, f);
 		return;
+	}
 	/* An error of an earlier request's comes first, once. */
 	while (read_error(e, f))
 		;

@@ -144,6 +144,7 @@ struct splice {
 	long next_look;				/* for expired ones */
 	int echoes;				/* pings may have sockets */
 	int can_spin;				/* there is a CPU for it */
+	int policy;				/* SCHED_* */
 	struct company company;
 	int told;
 	/* What was read last: in the buffer, or in the instance's memory. */
@@ -1273,18 +1274,28 @@ static int patience(struct splice *s, int talked)
 	return s->n_pending ? 1000 : s->echoes ? ECHO_LOOK_MS : -1;
 }
 
+/*
+ * On one CPU: to be woken behind the thread that has something for us, which
+ * otherwise is interrupted on its way to sleep and has to run once more for
+ * that.  Pings are in a hurry.
+ */
+static void set_policy(struct splice *s)
+{
+	static const struct sched_param none;
+	int wanted = s->can_spin || s->echoes ? SCHED_OTHER : SCHED_BATCH;
+
+	if (wanted != s->policy && !sched_setscheduler(0, wanted, &none))
+		s->policy = wanted;
+}
+
 static void *splice_thread(void *arg)
 {
-	static const struct sched_param batch;
 	struct splice *s = arg;
 	struct epoll_event ev[EVENTS];
 	int n, wait = 0;
 
 	prctl(PR_SET_NAME, "ukl-tcp");
 	prctl(PR_SET_TIMERSLACK, 1);
-	/* On one CPU: after whoever woke it, not instead. */
-	if (!s->can_spin)
-		sched_setscheduler(0, SCHED_BATCH, &batch);
 	if (ukl_thread_enter(s->gate.th) || gate_enter(&s->gate) ||
 	    hang_bell(s)) {
 		say("warning: user networking: no TCP: the library kernel has "
@@ -1292,6 +1303,7 @@ static void *splice_thread(void *arg)
 		return NULL;
 	}
 	for (;;) {
+		set_policy(s);
 		n = ukl_await(s->gate.th, s->host_epoll, ev, EVENTS, wait);
 		if (n == -EOWNERDEAD)
 			return NULL;
