@@ -13,11 +13,15 @@
  * come meanwhile.  Who does not fill it in a while writes less than his TCP
  * could send, and is left alone: waiting would only delay what he says.
  *
- * Whoever is ahead of it may make long writes by now, for which it is too small:
- * after a second he has it as he likes, and what comes then is looked at.
+ * Whether that is better for him nobody knows: some hosts gather as well without,
+ * and he may make long writes by now, for which it is too small.  So he is timed
+ * without, then with; and after a second he has it as he likes, and is timed anew.
  *
- * It is never smaller than the longest packet: one that does not fit is not
- * sent in part, but when a timer of the sender's runs out.
+ * How small it has to be depends on how fast he writes: it is halved while he
+ * takes long to fill it, and doubled while it is full at once.  But it is never
+ * smaller than some of the longest packets: one that does not fit is not sent in
+ * part, but when a timer of the sender's runs out.  Over a loopback, where packets
+ * are as long as the largest window here, that leaves those out who write least.
  */
 #define _GNU_SOURCE
 #include "host.h"
@@ -35,14 +39,21 @@
 #endif
 
 #define NEAR_US		1000	/* to the peer and back */
-#define SIZE		(128 * 1024)	/* its window: 70 KB at least */
+#define FIRST		(128 * 1024)	/* SO_RCVBUF; the window: half of it and more */
+#define MOST		(2 * FIRST)	/* if packets are worth their memory */
+#define WORTH		512
+#define PACKETS		8		/* of the longest, it is for at least */
 #define NAP_NS		100000
 #define LOOKS		20
-#define PACKET_LEAST	512	/* with shorter ones it would take too long */
+#define LONG		8		/* looks: it could be smaller */
+#define PACKET_LEAST	512	/* with shorter ones it would take too long … */
+#define PACKETS_LONG	4096	/* … if packets may be as long as this */
 #define STINT_NS	1000000000L	/* then what he writes is looked at again */
 #define VAIN		4	/* waits, then he is left alone, … */
 #define PAUSE_NS	1000000000L	/* … for twice as long each time, */
 #define PAUSE_MOST	(64 * PAUSE_NS)
+#define TRIAL_NS	25000000L	/* how fast he is, either way */
+#define TRIAL_MOST	(5 * TRIAL_NS)	/* then he does not write all the time */
 
 static void set_size(int fd, int size)
 {
@@ -67,8 +78,19 @@ static int queued(int fd)
 	return n;
 }
 
-/* Until nothing comes; -1: something always does. */
-static int wait_full(int fd)
+static void resize(struct squeeze *q, int fd, int size)
+{
+	if (size > q->most)
+		size = q->most;
+	if (size < q->least)
+		size = q->least;
+	if (size != q->size)
+		set_size(fd, size);
+	q->size = size;
+}
+
+/* Until nothing comes; -1: something always does, and it cannot be smaller. */
+static int wait_full(struct squeeze *q, int fd)
 {
 	struct timespec nap = { 0, NAP_NS };
 	int before = queued(fd), now, look;
@@ -77,9 +99,15 @@ static int wait_full(int fd)
 		nanosleep(&nap, NULL);
 		now = queued(fd);
 		if (now == before)
-			return 0;
+			break;
 	}
-	return -1;
+	if (look == LOOKS && q->size == q->least)
+		return -1;
+	if (!look)
+		resize(q, fd, 2 * q->size);
+	else if (look >= LONG)
+		resize(q, fd, q->size / 2);
+	return 0;
 }
 
 static struct tcp_info info_of(int fd)
@@ -91,14 +119,37 @@ static struct tcp_info info_of(int fd)
 	return info;
 }
 
-/* The packets from now on tell what he writes. */
+/* What comes from now on tells what he writes, and how fast. */
+static void begin_trial(struct squeeze *q, const struct tcp_info *info)
+{
+	q->since = monotonic_ns();
+	q->bytes = info->tcpi_bytes_received;
+	q->packets = info->tcpi_data_segs_in;
+}
+
+/* Bytes per second since then; 0: it is too early to tell. */
+static long end_trial(const struct squeeze *q, const struct tcp_info *info)
+{
+	long time = monotonic_ns() - q->since;
+
+	if (time < TRIAL_NS)
+		return 0;
+	return (info->tcpi_bytes_received - q->bytes) * 1000000 / (time / 1000);
+}
+
+/* How long packets were, on an average. */
+static unsigned long packet_of(const struct squeeze *q,
+			       const struct tcp_info *info)
+{
+	unsigned int packets = info->tcpi_data_segs_in - q->packets;
+
+	return packets ? (info->tcpi_bytes_received - q->bytes) / packets : 0;
+}
+
 static void end_stint(struct squeeze *q, int fd)
 {
-	struct tcp_info info = info_of(fd);
-
 	squeeze_end(q, fd);
-	q->bytes = info.tcpi_bytes_received;
-	q->packets = info.tcpi_data_segs_in;
+	q->since = 0;
 }
 
 static int leave(struct squeeze *q, int fd)
@@ -111,34 +162,47 @@ static int leave(struct squeeze *q, int fd)
 	return -1;
 }
 
-/* Packets of small writes are neither very short nor, on a link, full. */
-static int may_gain(const struct squeeze *q, const struct tcp_info *info)
+/* Over a loopback packets are as long as the window, and it cannot be smaller. */
+static int may_gain(const struct tcp_info *info, unsigned long packet)
 {
-	unsigned int packets = info->tcpi_data_segs_in - q->packets;
-	unsigned long packet;
-
-	if (!packets || info->tcpi_rtt > NEAR_US)
-		return 0;
-	packet = (info->tcpi_bytes_received - q->bytes) / packets;
-	return packet >= PACKET_LEAST &&
-	       packet < info->tcpi_snd_mss * 7ul / 8;
+	return info->tcpi_rtt <= NEAR_US &&
+	       (packet >= PACKET_LEAST || info->tcpi_advmss < PACKETS_LONG);
 }
 
 static int start(struct squeeze *q, int fd)
 {
+	long now = monotonic_ns(), rate;
+	unsigned long packet;
 	struct tcp_info info;
 
-	if (q->again && monotonic_ns() < q->again)
+	if (q->again && now < q->again)
+		return -1;
+	if (q->since && now - q->since < TRIAL_NS)
 		return -1;
 	info = info_of(fd);
-	if (!may_gain(q, &info))
+	rate = q->since && now - q->since < TRIAL_MOST ?
+	       end_trial(q, &info) : 0;
+	/* While he becomes faster by himself, let him. */
+	if (!rate || rate > q->rate + q->rate / 4) {
+		q->rate = rate;
+		begin_trial(q, &info);
+		return -1;
+	}
+	packet = packet_of(q, &info);
+	if (!may_gain(&info, packet))
 		return leave(q, fd);
+	q->rate = rate;
 	q->before = get_size(fd);
-	set_size(fd, SIZE);
+	q->least = PACKETS * info.tcpi_advmss;
+	if (q->least > FIRST)
+		q->least = FIRST;
+	q->most = packet < WORTH ? FIRST : MOST;
+	q->size = 0;
+	resize(q, fd, FIRST);
 	q->squeezed = 1;
 	q->in_vain = 0;
 	/* net.core.rmem_max may not allow it. */
-	if (get_size(fd) < 2 * SIZE)
+	if (get_size(fd) < 2 * q->size)
 		return leave(q, fd);
 	/* What it was told it may send it may send still. */
 	q->ahead = info.tcpi_bytes_received + q->before / 2;
@@ -147,11 +211,31 @@ static int start(struct squeeze *q, int fd)
 
 static int begin(struct squeeze *q, int fd)
 {
-	if (info_of(fd).tcpi_bytes_received < q->ahead)
+	struct tcp_info info = info_of(fd);
+
+	if (info.tcpi_bytes_received < q->ahead)
 		return 1;
 	q->ahead = 0;
+	q->judged = 0;
 	q->until = monotonic_ns() + STINT_NS;
-	return wait_full(fd) ? leave(q, fd) : 0;
+	if (wait_full(q, fd))
+		return leave(q, fd);
+	begin_trial(q, &info);
+	return 0;
+}
+
+/* Is it better with than without?  Only asked once. */
+static int is_better(struct squeeze *q, int fd)
+{
+	struct tcp_info info;
+	long rate;
+
+	if (q->judged || monotonic_ns() - q->since < TRIAL_NS)
+		return 1;
+	q->judged = 1;
+	info = info_of(fd);
+	rate = end_trial(q, &info);
+	return rate > q->rate;
 }
 
 int squeeze(struct squeeze *q, int fd)
@@ -164,9 +248,12 @@ int squeeze(struct squeeze *q, int fd)
 		end_stint(q, fd);
 		return -1;
 	}
-	if (!wait_full(fd)) {
+	if (!is_better(q, fd))
+		return leave(q, fd);
+	if (!wait_full(q, fd)) {
 		q->in_vain = 0;
-		q->pause = 0;
+		if (q->judged)
+			q->pause = 0;
 	} else if (++q->in_vain == VAIN) {
 		return leave(q, fd);
 	}

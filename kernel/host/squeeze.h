@@ -7,11 +7,15 @@
 struct squeeze {
 	int squeezed;		/* its window is kept small */
 	int before;		/* SO_RCVBUF then, as the host tells it */
+	int size, least, most;	/* SO_RCVBUF, as it was asked for */
 	unsigned long ahead;	/* bytes received when waiting begins; 0: it has */
 	int in_vain;		/* waits, one after another */
 	long until;		/* CLOCK_MONOTONIC in ns */
-	unsigned long bytes;	/* received when it ended the last time, … */
+	long since;		/* when he began to be timed; 0: he is not … */
+	unsigned long bytes;	/* … and what had been received then, … */
 	unsigned int packets;	/* … in so many */
+	long rate;		/* bytes per second, without */
+	int judged;		/* it was compared with that */
 	long again;		/* when to try again, after waits in vain; … */
 	long pause;		/* … after so long */
 };
