@@ -29,6 +29,7 @@ bool is_hidden(long fd);
 bool has_lib_files(struct ctx *c);
 void set_kind(struct ctx *c, long fd, u8 kind);
 long place(struct ctx *c, long k, bool cloexec);
+long adopt(struct ctx *c, long k, long p, bool cloexec);
 long settle(struct ctx *c, long k, long p, bool cloexec);
 void *io_buffer(struct ctx *c);
 

@@ -378,6 +378,17 @@ long settle(struct ctx *c, long k, long p, bool cloexec)
 	return p;
 }
 
+/* The new file @k is to have the number of the placeholder @p. */
+long adopt(struct ctx *c, long k, long p, bool cloexec)
+{
+	p = settle(c, k, p, cloexec);
+	if (is_err(p))
+		return p;
+	c->files->note[p] = 0;
+	set_kind(c, p, K_LIB);
+	return p;
+}
+
 /* Gives the library kernel's new file @k its number. */
 long place(struct ctx *c, long k, bool cloexec)
 {
@@ -391,12 +402,7 @@ long place(struct ctx *c, long k, bool cloexec)
 		LIB1(c, __NR_close, k);
 		return p;
 	}
-	p = settle(c, k, p, cloexec);
-	if (is_err(p))
-		return p;
-	c->files->note[p] = 0;
-	set_kind(c, p, K_LIB);
-	return p;
+	return adopt(c, k, p, cloexec);
 }
 
 /* The host has made @to a copy of @from, which is not its own. */

@@ -394,6 +394,13 @@ TEST(accept_takes_its_number_late)
 	good(CALL(close, c));
 	check_eq(CALL6(UKL_SYS_ACCEPT, 99, 0, 0, 0, 0, 0, 0), -EBADF);
 	check_eq(CALL6(UKL_SYS_ACCEPT, l, 0, 0, 1, 0, 0, 0), -EINVAL);
+	/* One from 40 on, now or not at all, though @l may wait. */
+	check_eq(CALL6(UKL_SYS_ACCEPT, l, 0, 0, 0, 41, 0, 0), -EAGAIN);
+	c = kit_connect(5013);
+	check_eq(CALL6(UKL_SYS_ACCEPT, l, 0, 0, SOCK_CLOEXEC, 41, 0, 0), 40);
+	check_eq(CALL(fcntl, 40, F_GETFD), FD_CLOEXEC);
+	good(CALL(close, 40));
+	good(CALL(close, c));
 	good(CALL(fcntl, l, F_SETFL, O_NONBLOCK));
 	check_eq(CALL6(UKL_SYS_ACCEPT, l, 0, 0, 0, 0, 0, 0), -EAGAIN);
 }
@@ -611,6 +618,77 @@ TEST(also_a_host_descriptor)
 	also.fd = -1;
 	check_eq(ukl_syscall_also(me, &also, UKL_MAX_ALSO + 1, SYS_getpid, 0,
 				  0, 0, 0, 0, 0), -E2BIG);
+}
+
+/* @bell rings for the epoll @inner, which has the pipe @p. */
+static void await_bell(int inner, int *p, int bell)
+{
+	int outer = epoll_create1(0), pair[2], i;
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLET };
+	struct kit_thread t;
+	double begun;
+	pthread_t host;
+	char c;
+
+	check(!pipe(pair));
+	check(!epoll_ctl(outer, EPOLL_CTL_ADD, bell, &ev));
+	ev = (struct epoll_event){ .events = EPOLLIN, .data.fd = pair[0] };
+	check(!epoll_ctl(outer, EPOLL_CTL_ADD, pair[0], &ev));
+	for (i = 0; i < 10; i++) {
+		check_eq(ukl_await(me, outer, &ev, 1, 0), 0);
+		check(!ukl_has_rung(me));
+		begun = now();
+		check_eq(ukl_await(me, outer, &ev, 1, 50), 0);
+		took(begun, 0.05);
+		/* The host's. */
+		begun = now();
+		pthread_create(&host, NULL, host_writes_later,
+			       (void *)(long)pair[1]);
+		check_eq(ukl_await(me, outer, &ev, 1, -1), 1);
+		check_eq(ev.data.fd, pair[0]);
+		took(begun, 0.05);
+		pthread_join(host, NULL);
+		check_eq(read(pair[0], &c, 1), 1);
+		check(!ukl_has_rung(me));
+		/* The library kernel's. */
+		begun = now();
+		kit_start(&t, write_later, (void *)(long)p[1]);
+		check_eq(ukl_await(me, outer, &ev, 1, -1), 1);
+		took(begun, 0.05);
+		check(ukl_has_rung(me));
+		kit_join(&t);
+		/* Until it is answered nobody waits. */
+		ukl_await(me, outer, &ev, 1, -1);
+		ukl_answer(me);
+		check_eq(CALL(epoll_wait, inner, &ev, 1, 0), 1);
+		check_eq(CALL(read, p[0], &c, 1), 1);
+	}
+	/* From this thread itself. */
+	check_eq(CALL(write, p[1], "x", 1), 1);
+	check(ukl_has_rung(me));
+}
+
+/* By a child, whose thread has a bell then. */
+TEST(bell)
+{
+	struct epoll_event ev = { .events = EPOLLIN };
+	int inner = good(CALL(epoll_create1, 0)), p[2];
+	pid_t child;
+	long bell;
+
+	good(CALL(pipe, p));
+	good(CALL(epoll_ctl, inner, EPOLL_CTL_ADD, p[0], &ev));
+	child = kit_fork();
+	if (!child) {
+		check_eq(CALL6(UKL_SYS_BELL, 99, 0, 0, 0, 0, 0, 0), -EBADF);
+		bell = good(CALL6(UKL_SYS_BELL, inner, 0, 0, 0, 0, 0, 0));
+		check_eq(CALL6(UKL_SYS_BELL, inner, 0, 0, 0, 0, 0, 0), -EBUSY);
+		await_bell(inner, p, bell);
+		_exit(0);
+	}
+	kit_wait(child);
+	/* It is gone, and nobody minds what rings for it. */
+	check_eq(CALL(write, p[1], "x", 1), 1);
 }
 
 static int many[2];

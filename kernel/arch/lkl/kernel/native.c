@@ -418,7 +418,8 @@ static void poll_also(struct ukl_thread *th)
 /* For kernel code: @th, which has a wait slot, is to look at its epoll. */
 void ukl_toll(struct ukl_thread *th)
 {
-	if (READ_ONCE(th->bell))
+	/* Its bell outlives a thread that ends before the instance. */
+	if (READ_ONCE(th->bell) || th->wait_slot < 0)
 		return;
 	SHARED_STORE(&th->bell, host_cpu() + 1);
 	SHARED_OR(&ukl.rung, 1u << th->wait_slot);
@@ -725,15 +726,13 @@ static long native_await(struct ukl_thread *th, int epoll, void *events,
 			    0);
 	if (READ_ONCE(ukl.nudge) || READ_ONCE(ukl.rung))
 		tell_now(th);
-	if (shared_cas(&th->wake, 0, UKL_WAKE_POLLING)) {
-		if (!SHARED_LOAD(&th->bell) && !SHARED_LOAD(&ukl.dead))
-			ret = host(th, __NR_epoll_wait, epoll, (long)events, n,
-				   ms, 0, 0);
-		SHARED_AND(&th->wake, ~UKL_WAKE_POLLING);
-	} else {
-		/* Words to a call of this thread's, which has ended. */
+	/* What was said to a call of this thread's, which has ended, is void. */
+	while (!shared_cas(&th->wake, 0, UKL_WAKE_POLLING))
 		SHARED_STORE(&th->wake, 0);
-	}
+	if (!SHARED_LOAD(&th->bell) && !SHARED_LOAD(&ukl.dead))
+		ret = host(th, __NR_epoll_wait, epoll, (long)events, n, ms, 0,
+			   0);
+	SHARED_AND(&th->wake, ~UKL_WAKE_POLLING);
 	return SHARED_LOAD(&ukl.dead) ? -EOWNERDEAD : ret;
 }
 

@@ -587,7 +587,8 @@ long ukl_private_call(long nr, const long *a)
 	case UKL_SYS_PACKET_RING:
 		return ukl_packet_ring(a[0], (void *)a[1], a[2]);
 	case UKL_SYS_ACCEPT:
-		return ukl_accept(a[0], (void *)a[1], (void *)a[2], a[3]);
+		return ukl_accept(a[0], (void *)a[1], (void *)a[2], a[3],
+				  (int)a[4] - 1);
 	case UKL_SYS_LEND:
 		return ukl_lend(a[0], a[1]);
 	case UKL_SYS_TAKE:

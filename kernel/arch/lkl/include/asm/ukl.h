@@ -68,10 +68,10 @@ long ukl_bell(int epoll);
 struct sockaddr;
 #ifdef CONFIG_NET
 long ukl_accept(int fd, struct sockaddr __user *peer, int __user *peer_len,
-		int flags);
+		int flags, int wanted);
 #else
 static inline long ukl_accept(int fd, struct sockaddr __user *peer,
-			      int __user *peer_len, int flags)
+			      int __user *peer_len, int flags, int wanted)
 {
 	return -ENOSYS;
 }

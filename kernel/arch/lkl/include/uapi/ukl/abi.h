@@ -188,7 +188,8 @@ struct ukl_sendq {
 #define UKL_SYS_EXIT		(UKL_SYS + 8)	/* () */
 /* (fd, unsigned long *addresses, n): the blocks of a packet socket's rings */
 #define UKL_SYS_PACKET_RING	(UKL_SYS + 9)
-/* accept4() that takes its number when there is a connection. */
+/* accept4() that takes its number when there is a connection.  A fifth argument
+ * n > 0: one from n-1 on, and if there is none it does not wait */
 #define UKL_SYS_ACCEPT		(UKL_SYS + 10)
 /* (slot, listening socket): opens the gate of a UKL_DEV_USER in the caller's
  * network namespace; returns its interface's index */
