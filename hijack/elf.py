@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 EXIT_CANNOT_RUN = 126
 EXIT_NOT_FOUND = 127
 
-DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
-"""What is searched when the environment has no PATH."""
 DOORS = ("preload", "loader")
 """The ways in that this version has, see doc/design.md."""
 
@@ -248,17 +246,21 @@ def facts_of(path: Path, memory: Memory) -> Facts:
 
 
 def find(command: str, environment: Mapping[str, str]) -> str:
-    """The file that a shell would run for ``command``, in the words it would use.
+    """The file that ``command`` names: a shell's choice, or else root's.
 
     Raises NotFoundError and CannotRunError, as a shell's 127 and 126.
     """
+    return _find(command, paths.search_path(environment))
+
+
+def _find(command: str, search: str) -> str:
     if not command:
         raise NotFoundError("the command is empty", "name a program")
     if "/" in command:
         _runnable(command)
         return command
     refused: CannotRunError | None = None
-    for entry in environment.get("PATH", DEFAULT_PATH).split(":"):
+    for entry in search.split(":"):
         path = f"{entry.rstrip('/') or entry or '.'}/{command}"
         try:
             _runnable(path)
@@ -523,7 +525,7 @@ def _judge_script(path: Path, facts: Facts, look: _Look, depth: int) -> Verdict:
     if command is None:
         return first
     try:
-        behind = find(command, look.environment)
+        behind = _find(command, look.environment.get("PATH", paths.DEFAULT_PATH))
     except NotFoundError:
         raise NotFoundError(f"{path}: env: {command}: command not found") from None
     # That is executed by env, whose door is the one that opens first.

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
+
+DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
+"""What is searched when the environment has no PATH."""
+
+
+def search_path(environment: Mapping[str, str]) -> str:
+    """Where a command is looked for: in PATH, then where Debian keeps root's.
+
+    An ordinary user's PATH does not lead there, but servers and the tools that
+    configure a network are there, and in an instance everybody may use them.
+    """
+    return f"{environment.get('PATH', DEFAULT_PATH)}:/usr/sbin:/sbin"
 
 
 def checkout_root() -> Path:

@@ -682,8 +682,7 @@ def load_nftables(plan: Plan, environment: Mapping[str, str]) -> None:
     import shutil
     import subprocess
 
-    path = f"{environment.get('PATH', '')}:/usr/sbin:/sbin"
-    program = shutil.which("nft", path=path)
+    program = shutil.which("nft", path=paths.search_path(environment))
     if program is None:
         raise UklError(
             f"{plan.nftables_place}: nftables: there is no nft to load it",
@@ -715,7 +714,7 @@ def install_command(command: str, package: str, environment: Mapping[str, str]) 
     """
     import shutil
 
-    if shutil.which(command, path=environment.get("PATH")) is not None:
+    if shutil.which(command, path=paths.search_path(environment)) is not None:
         return
     from hijack import tools
 

@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from hijack import paths
 from hijack.errors import UklError
 
 
@@ -24,7 +25,8 @@ class Requirement:
     def is_met(self) -> bool:
         if self.what.startswith("/"):
             return Path(self.what).exists()
-        return shutil.which(self.what) is not None
+        path = paths.search_path(os.environ)
+        return shutil.which(self.what, path=path) is not None
 
 
 BUILD_TOOLS = (

@@ -53,7 +53,15 @@ ukl failed; standard error has one line with the cause and the mend.
 The program was found and cannot be run.
 .TP
 .B 127
-The program was not found.
+The program was not found: not in
+.BR PATH ,
+nor in
+.I /usr/sbin
+or
+.IR /sbin ,
+which an ordinary user's
+.B PATH
+does not lead to.
 .TP
 .B 130
 A build was interrupted.

@@ -341,6 +341,20 @@ def verdict_of_another_user(path: Path, standin: Path) -> str:
     return done.stdout.strip()
 
 
+def test_where_root_s_commands_are(
+    tmp_path: Path, standin: Path, memory: elf.Memory
+) -> None:
+    """Looked for last, and by nobody else: env looks into PATH only."""
+    ordinary = {"PATH": "/usr/bin:/bin"}
+    assert elf.find("nologin", ordinary) == "/usr/sbin/nologin"
+    mine = tmp_path / "nologin"
+    mine.write_text("#!/usr/bin/env chroot\n")
+    mine.chmod(0o755)
+    assert elf.find("nologin", {"PATH": f"{tmp_path}:/bin"}) == str(mine)
+    with pytest.raises(elf.NotFoundError, match="env: chroot: command not found"):
+        elf.check([str(mine)], ordinary, standin, memory=memory)
+
+
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="sets ids and capabilities")
 
 

@@ -175,7 +175,8 @@ def test_address_sanitizer_finds_what_it_finds(
     source = tmp_path / "wrong.c"
     # doc/limits.md: it looks at dead parts of the stack, too, which are wiped here.
     source.write_text(
-        "#include <stdlib.h>\nstatic void wipe(void); int main(int argc, char **argv) {\n"
+        "#include <stdlib.h>\nstatic void wipe(void);\n"
+        "int main(int argc, char **argv) {\n"
         "volatile char *p = malloc(10); if (argc > 1) return p[10 + argc];\n"
         "p = 0; wipe(); return 0; }\n"
         "static void wipe(void) { volatile char dead[1 << 16];\n"
@@ -185,7 +186,7 @@ def test_address_sanitizer_finds_what_it_finds(
     line = ["gcc", "-g", "-fsanitize=address", "-o", program, source]
     subprocess.run(line, check=True)
     for arguments, words in (
-        (("x",), ("heap-buffer-overflow", "wrong.c:3")),
+        (("x",), ("heap-buffer-overflow", "wrong.c:4")),
         ((), ("LeakSanitizer: detected memory leaks", "10 byte(s) in 1 object")),
     ):
         host = on_host(program, *arguments)
