@@ -76,13 +76,15 @@
 #define ROW_NS		500000		/* at most between two turns */
 #define SQUEEZED_NS	20000000	/* the same, while a window is small */
 #define NAP_NS		50000
+#define SEND		(MSG_DONTWAIT | MSG_NOSIGNAL)
 #define EDGE		(EPOLLIN | EPOLLRDHUP | EPOLLET)
 
 /* One direction of a flow. */
 struct way {
 	int can_read, can_write;
 	int tells_room;		/* being writable is an event */
-	int to_end;		/* what is read is followed by an end */
+	int to_end;		/* what is read is followed by an end … */
+	int to_fin;		/* … of the stream, not of the connection */
 	int ended;		/* no more is to be read … */
 	int shut;		/* … and the other side knows, or cannot */
 	int bulk;		/* the last time there was much to read */
@@ -324,15 +326,20 @@ static long read_from(struct splice *s, struct flow *f, struct way *w)
 	return n;
 }
 
+/* The last of a stream goes with its end, in one packet. */
+static int more(const struct way *w)
+{
+	return w->to_fin && !w->rest ? MSG_MORE : 0;
+}
+
 static long write_to(struct splice *s, struct flow *f, struct way *w,
 		     const void *data, size_t size)
 {
 	long n;
 
 	if (w == &f->in)
-		return call(s, sendto, f->inner, data, size,
-			    MSG_DONTWAIT | MSG_NOSIGNAL);
-	n = send(f->host, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+		return call(s, sendto, f->inner, data, size, SEND | more(w));
+	n = send(f->host, data, size, SEND | more(w));
 	return n < 0 ? -errno : n;
 }
 
@@ -348,7 +355,7 @@ static long write_read(struct splice *s, struct flow *f, struct way *w,
 		return bulk_call(s, UKL_SYS_BULK_SEND, f->inner, size);
 	if (s->how != SHOWN)
 		return write_to(s, f, w, s->piece[0].data, size);
-	n = sendmsg(f->host, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+	n = sendmsg(f->host, &msg, SEND | more(w));
 	if (n > 0)
 		call(s, recvfrom, f->inner, s->buffer, n,
 		     MSG_DONTWAIT | MSG_TRUNC);
@@ -893,11 +900,15 @@ static void client_address(const struct splice *s, struct in6_addr *a)
 	}
 }
 
-/* A socket whose connect() to @inner, from @who at @port, is under way. */
+/*
+ * A socket whose connect() to @inner, from @who at @port, is under way.  @speaks:
+ * something will be written at once, and is to go with the handshake's last packet.
+ */
 static int dial_from(struct splice *s, const struct in6_addr *who,
-		     in_port_t port, const struct sockaddr_storage *inner)
+		     in_port_t port, const struct sockaddr_storage *inner,
+		     int speaks)
 {
-	int v6 = inner->ss_family == AF_INET6, one = 1, err, fd;
+	int v6 = inner->ss_family == AF_INET6, one = 1, none = 0, err, fd;
 	struct sockaddr_storage self;
 	socklen_t len = sockaddr_of(who, port, &self);
 
@@ -908,6 +919,9 @@ static int dial_from(struct splice *s, const struct in6_addr *who,
 	     v6 ? IPV6_TRANSPARENT : IP_TRANSPARENT, &one, sizeof(one));
 	call(s, setsockopt, fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	call(s, setsockopt, fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	if (speaks)
+		call(s, setsockopt, fd, IPPROTO_TCP, TCP_QUICKACK, &none,
+		     sizeof(none));
 	err = call(s, bind, fd, &self, len);
 	if (!err)
 		err = call(s, connect, fd, inner, len);
@@ -921,16 +935,16 @@ static int dial(struct splice *s, struct flow *f,
 		const struct sockaddr_storage *client,
 		const struct sockaddr_storage *inner)
 {
+	int speaks = f->in.rest != NULL, fd;
 	struct in6_addr who;
 	in_port_t port;
-	int fd;
 
 	of_sockaddr(client, &who, &port);
 	client_address(s, &who);
-	fd = dial_from(s, &who, port, inner);
+	fd = dial_from(s, &who, port, inner, speaks);
 	/* The same client may be at another published port already. */
 	if (fd == -EADDRINUSE || fd == -EADDRNOTAVAIL)
-		fd = dial_from(s, &who, 0, inner);
+		fd = dial_from(s, &who, 0, inner, speaks);
 	if (fd < 0)
 		return fd;
 	f->inner = fd;
@@ -941,14 +955,33 @@ static void dialled(struct splice *s, struct flow *f)
 {
 	set_open(f);
 	count_stream(s, 1);
-	f->in.can_read = 1;
 	move_both(s, f);
 }
 
 /*
- * The library kernel's SYN, its answer and the answer to that have crossed by
- * now, if somebody listens.  What the client sends mostly has come, too: then
- * the program that accepts the connection need not wait for it.
+ * What a client sends first mostly has come with it: then the program that accepts
+ * the connection need not wait for it.
+ */
+static int read_first(struct splice *s, struct flow *f)
+{
+	struct way *w = &f->in;
+	long n = read_from(s, f, w);
+
+	if (n == -EAGAIN)
+		return 0;
+	if (n < 0)
+		return n;
+	w->ended = !n;
+	w->can_read = n == CHUNK;
+	if (!n)
+		return 0;
+	note_piece(s, f, w, n);
+	return keep_rest(s, w, n, 0);
+}
+
+/*
+ * The library kernel's SYN and its answer, and the answer to that if there is
+ * nothing to be said with it, have crossed by now, if somebody listens.
  */
 static void try_dialled(struct splice *s, struct flow *f,
 			const struct sockaddr_storage *inner)
@@ -999,7 +1032,7 @@ static void accept_host(struct splice *s, const struct splice_publish *p)
 		return;
 	}
 	f->host = fd;
-	if (dial(s, f, &client, &p->inner))
+	if (read_first(s, f) || dial(s, f, &client, &p->inner))
 		abort_flow(s, f);
 	else
 		try_dialled(s, f, &p->inner);
@@ -1016,8 +1049,10 @@ static void can(struct way *from, struct way *to, unsigned int events)
 {
 	if (events & READABLE)
 		from->can_read = 1;
-	if (events & AT_END)
+	if (events & AT_END) {
 		from->to_end = 1;
+		from->to_fin = !(events & (EPOLLHUP | EPOLLERR));
+	}
 	if (events & WRITABLE)
 		to->can_write = 1;
 }
