@@ -571,6 +571,16 @@ int ukl_thread_enter(struct ukl_thread *th)
 	return need_altstack();
 }
 
+void ukl_hold(struct ukl_thread *th)
+{
+	me.image->hold(th);
+}
+
+void ukl_release(struct ukl_thread *th)
+{
+	me.image->release_cpu(th);
+}
+
 void ukl_thread_exit(struct ukl_thread *th)
 {
 	ukl_syscall(th, SYS_exit, 0, 0, 0, 0, 0, 0);
@@ -581,7 +591,7 @@ void ukl_exit(struct ukl_thread *th, int status)
 {
 	ukl_syscall(th, UKL_SYS_EXIT, 0, 0, 0, 0, 0, 0);
 	/* With the CPU: no thread of this process is inside the kernel. */
-	me.image->hold(th);
+	ukl_hold(th);
 	for (;;)
 		host(SYS_exit_group, status, 0, 0, 0, 0, 0);
 }
@@ -702,12 +712,12 @@ int ukl_kill(struct ukl_thread *th, int pid, int sig)
 
 	if (sig == SIGKILL)
 		pfd.fd = host(SYS_pidfd_open, pid, 0, 0, 0, 0, 0);
-	me.image->hold(th);
+	ukl_hold(th);
 	err = host(SYS_kill, pid, sig, 0, 0, 0, 0);
 	/* Until it is dead it might still take the CPU from us. */
 	if (!err && pfd.fd >= 0)
 		host(SYS_poll, &pfd, 1, 1000, 0, 0, 0);
-	me.image->release_cpu(th);
+	ukl_release(th);
 	if (pfd.fd >= 0)
 		host(SYS_close, pfd.fd, 0, 0, 0, 0, 0);
 	return err;

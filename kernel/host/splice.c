@@ -63,6 +63,8 @@
 #define TURN		(8 * CHUNK)	/* of one direction, before others */
 #define BULK		(16 * 1024)	/* as much at a time is not copied */
 #define EVENTS		64
+#define AHEAD		4096	/* is read before its time */
+#define ACCEPTS		8	/* in a turn, at most */
 #define SYN_MAX		512	/* a longer one is damaged */
 #define BUCKETS		1024
 #define ACCEPT_NS	(5 * 1000000000L)
@@ -90,6 +92,8 @@ struct way {
 	int bulk;		/* the last time there was much to read */
 	uint8_t *rest;		/* read, and not yet written */
 	size_t at, size;
+	const uint8_t *ahead;	/* read in this turn, before its time … */
+	long n_ahead;		/* … or the error that came instead */
 };
 
 enum state {
@@ -109,6 +113,8 @@ struct flow {
 	struct flow *next_busy, *next;
 	/* Until it is open: */
 	struct ends ends;
+	const struct sockaddr_storage *inner_address;
+	struct flow *next_fresh;
 	long deadline;
 	uint8_t *syn;
 	size_t syn_size;
@@ -138,11 +144,12 @@ struct splice {
 	int inner_epoll, host_epoll;
 	struct flow *pending[BUCKETS];
 	int n_pending;
-	struct flow *busy, *closed;
+	struct flow *busy, *fresh, *closed;
 	int much;				/* was moved since the last look around */
 	struct flow *squeezed;
 	struct row row_out, row_in;
 	unsigned int streams;			/* outwards, not ended */
+	int accepts, accepted;			/* in a turn: may be, were */
 	long next_look;				/* for expired ones */
 	int echoes;				/* pings may have sockets */
 	int can_spin;				/* there is a CPU for it */
@@ -152,8 +159,11 @@ struct splice {
 	/* What was read last: in the buffer, or in the instance's memory. */
 	enum { COPIED, SHOWN, ROOMED } how;
 	int n_pieces;
+	long room;				/* there was for it */
 	struct ukl_piece piece[UKL_BULK_PIECES];
 	uint8_t buffer[CHUNK];
+	int n_ahead;
+	uint8_t ahead[2 * EVENTS][AHEAD];
 };
 
 static struct splice *splices[UKL_MAX_DEVS];
@@ -231,8 +241,6 @@ static void close_flow(struct splice *s, struct flow *f)
 		count_stream(s, -1);
 	if (f->host >= 0)
 		close(f->host);
-	if (f->inner >= 0)
-		call(s, close, f->inner);
 	f->state = CLOSED;
 	f->next = s->closed;
 	s->closed = f;
@@ -250,6 +258,11 @@ static void free_closed(struct splice *s)
 		else
 			busy = &f->next_busy;
 	}
+	ukl_hold(s->gate.th);
+	for (f = s->closed; f; f = f->next)
+		if (f->inner >= 0)
+			call(s, close, f->inner);
+	ukl_release(s->gate.th);
 	while ((f = s->closed)) {
 		s->closed = f->next;
 		free(f->out.rest);
@@ -296,11 +309,50 @@ static int make_room(struct splice *s)
 	return bulk_call(s, UKL_SYS_BULK_ROOM, s->piece);
 }
 
+/*
+ * Reads a little of what @w has to read, if it can go on at once, while the other
+ * kernel is not to be kept waiting: see serve().
+ */
+static void read_ahead(struct splice *s, struct flow *f, struct way *w)
+{
+	uint8_t *at = s->ahead[s->n_ahead];
+	long n;
+
+	if (f->state != OPEN || !w->can_read || !w->can_write || w->bulk ||
+	    w->rest || w->ended || w->shut || w->n_ahead)
+		return;
+	if (w == &f->out) {
+		n = call(s, recvfrom, f->inner, at, AHEAD, MSG_DONTWAIT);
+	} else {
+		n = recv(f->host, at, AHEAD, MSG_DONTWAIT);
+		n = n < 0 ? -errno : n;
+	}
+	if (n == -EAGAIN)
+		w->can_read = 0;
+	else if (!n)
+		w->ended = 1;
+	else
+		w->n_ahead = n;
+	if (n > 0) {
+		w->ahead = at;
+		s->n_ahead++;
+	}
+}
+
 static long read_from(struct splice *s, struct flow *f, struct way *w)
 {
 	struct msghdr msg = { .msg_iov = (void *)s->piece };
-	long n;
+	long n = w->n_ahead;
 
+	s->room = CHUNK;
+	if (n) {
+		w->n_ahead = 0;
+		s->how = COPIED;
+		s->n_pieces = 1;
+		s->piece[0] = (struct ukl_piece){ (void *)w->ahead, AHEAD };
+		s->room = AHEAD;
+		return n;
+	}
 	if (w == &f->out && w->bulk) {
 		n = show(s, f);
 		if (n > 0) {
@@ -511,7 +563,7 @@ static long move(struct splice *s, struct flow *f, struct way *w)
 			pass_end(s, f, w);
 			break;
 		}
-		if (!w->can_read)
+		if (!w->can_read && !w->n_ahead)
 			break;
 		if (moved >= TURN)
 			return 1;
@@ -529,7 +581,7 @@ static long move(struct splice *s, struct flow *f, struct way *w)
 		s->much |= n >= SMALL;
 		note_piece(s, f, w, n);
 		/* That was all; what comes later is an event. */
-		if (s->how != SHOWN && n < CHUNK && !w->to_end)
+		if (s->how != SHOWN && n < s->room && !w->to_end)
 			w->can_read = 0;
 		put = write_read(s, f, w, n);
 		if (put == -EAGAIN)
@@ -931,17 +983,14 @@ static int dial_from(struct splice *s, const struct in6_addr *who,
 	return err;
 }
 
-static int dial(struct splice *s, struct flow *f,
-		const struct sockaddr_storage *client,
-		const struct sockaddr_storage *inner)
+static int dial(struct splice *s, struct flow *f)
 {
+	const struct sockaddr_storage *inner = f->inner_address;
+	struct in6_addr who = f->ends.outer;
 	int speaks = f->in.rest != NULL, fd;
-	struct in6_addr who;
-	in_port_t port;
 
-	of_sockaddr(client, &who, &port);
 	client_address(s, &who);
-	fd = dial_from(s, &who, port, inner, speaks);
+	fd = dial_from(s, &who, f->ends.outer_port, inner, speaks);
 	/* The same client may be at another published port already. */
 	if (fd == -EADDRINUSE || fd == -EADDRNOTAVAIL)
 		fd = dial_from(s, &who, 0, inner, speaks);
@@ -995,8 +1044,7 @@ static void try_dialled(struct splice *s, struct flow *f,
 	else
 		abort_flow(s, f);
 	/* What is there now is an event then, what has been read is not. */
-	if (f->state != CLOSED && (watch_host(s, f, EPOLL_CTL_ADD) ||
-				   watch_inner(s, f, EPOLL_CTL_ADD)))
+	if (f->state != CLOSED && watch_inner(s, f, EPOLL_CTL_ADD))
 		abort_flow(s, f);
 }
 
@@ -1012,7 +1060,32 @@ static void on_dialling(struct splice *s, struct flow *f, unsigned int events)
 		dialled(s, f);
 }
 
-static void accept_host(struct splice *s, const struct splice_publish *p)
+/* The library kernel's part. */
+static void dial_fresh(struct splice *s)
+{
+	struct flow *f;
+
+	for (f = s->fresh; f; f = f->next_fresh)
+		if (dial(s, f))
+			abort_flow(s, f);
+		else
+			try_dialled(s, f, f->inner_address);
+}
+
+/* The host's. */
+static void watch_fresh(struct splice *s)
+{
+	struct flow *f;
+
+	while ((f = s->fresh)) {
+		s->fresh = f->next_fresh;
+		if (f->state != CLOSED && watch_host(s, f, EPOLL_CTL_ADD))
+			abort_flow(s, f);
+	}
+}
+
+/* Whether there was a client. */
+static int accept_host(struct splice *s, const struct splice_publish *p)
 {
 	struct sockaddr_storage client;
 	socklen_t len = sizeof(client);
@@ -1024,18 +1097,41 @@ static void accept_host(struct splice *s, const struct splice_publish *p)
 	if (fd < 0) {
 		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM)
 			no_room(s, errno);
-		return;
+		return 0;
 	}
 	f = new_flow(DIALLING);
 	if (!f) {
 		close(fd);
-		return;
+		return 0;
 	}
 	f->host = fd;
-	if (read_first(s, f) || dial(s, f, &client, &p->inner))
+	of_sockaddr(&client, &f->ends.outer, &f->ends.outer_port);
+	f->inner_address = &p->inner;
+	if (read_first(s, f)) {
 		abort_flow(s, f);
-	else
-		try_dialled(s, f, &p->inner);
+		return 1;
+	}
+	f->next_fresh = s->fresh;
+	s->fresh = f;
+	return 1;
+}
+
+static void accept_some(struct splice *s, const struct splice_publish *p)
+{
+	int i;
+
+	for (i = 0; i < s->accepts && accept_host(s, p); i++)
+		s->accepted = 1;
+}
+
+/* Where clients come in every turn there are others behind the first. */
+static void count_accepts(struct splice *s)
+{
+	if (!s->accepted)
+		s->accepts = 1;
+	else if (s->accepts < ACCEPTS)
+		s->accepts *= 2;
+	s->accepted = 0;
 }
 
 /* ------------------------------------------------------------------ */
@@ -1071,20 +1167,62 @@ static int is_bell(const struct splice *s, const struct epoll_event *ev)
 	return ev->data.ptr == s;
 }
 
-static void on_host(struct splice *s, const struct epoll_event *ev)
+/* An event of the host's: what needs nothing of the library kernel. */
+static void begin_host(struct splice *s, struct epoll_event *ev)
 {
 	struct flow *f = ev->data.ptr;
 
-	if (echo_event(s->echo, ev) || f->state == CLOSED)
+	if (is_publish(s, ev))
+		accept_some(s, ev->data.ptr);
+	else if (!is_bell(s, ev) && !echo_event(s->echo, ev) &&
+		 f->state != CLOSED) {
+		can(&f->in, &f->out, ev->events);
+		read_ahead(s, f, &f->in);
 		return;
-	can(&f->in, &f->out, ev->events);
+	}
+	ev->data.ptr = NULL;
+}
+
+/* What needs only that, if it is little. */
+static void pass_in(struct splice *s, struct flow *f)
+{
+	struct way *w = f ? &f->in : NULL;
+
+	if (f && w->n_ahead > 0 && w->n_ahead < AHEAD && !w->to_end &&
+	    move(s, f, w) < 0)
+		abort_flow(s, f);
+}
+
+/* The rest. */
+static void end_host(struct splice *s, const struct epoll_event *ev)
+{
+	struct flow *f = ev->data.ptr;
+
+	if (!f)
+		return;
 	if (f->state == REACHING && (ev->events & WRITABLE))
 		on_reaching(s, f, ev->events);
 	else
 		move_both(s, f);
 }
 
-static void on_inner(struct splice *s, const struct epoll_event *ev)
+static int is_flow(const struct splice *s, const struct epoll_event *ev)
+{
+	return ev->data.ptr != &s->gate.packets &&
+	       ev->data.ptr != &s->gate.listener;
+}
+
+static void begin_inner(struct splice *s, const struct epoll_event *ev)
+{
+	struct flow *f = ev->data.ptr;
+
+	if (!is_flow(s, ev) || f->state == CLOSED)
+		return;
+	can(&f->out, &f->in, ev->events);
+	read_ahead(s, f, &f->out);
+}
+
+static void end_inner(struct splice *s, const struct epoll_event *ev)
 {
 	struct flow *f = ev->data.ptr;
 
@@ -1096,9 +1234,6 @@ static void on_inner(struct splice *s, const struct epoll_event *ev)
 		accept_inner(s);
 		return;
 	}
-	if (f->state == CLOSED)
-		return;
-	can(&f->out, &f->in, ev->events);
 	if (f->state == DIALLING && (ev->events & WRITABLE))
 		on_dialling(s, f, ev->events);
 	else
@@ -1165,34 +1300,60 @@ static void choose_company(struct splice *s)
 		c->shared = c->cpu + 1;
 }
 
-/* These events of the host's, and all of the library kernel's: how many. */
+/* Events of the library kernel's: how many. */
+static int look_inside(struct splice *s, struct epoll_event *ev)
+{
+	unsigned int rung = ukl_has_rung(s->gate.th);
+	int n;
+
+	if (!rung)
+		return 0;
+	if (rung != UKL_BELL_SELF)
+		vote(&s->company, rung - 1);
+	ukl_answer(s->gate.th);
+	n = call(s, epoll_wait, s->inner_epoll, ev, EVENTS, 0);
+	if (n == EVENTS)
+		ukl_ring(s->gate.th);
+	return n > 0 ? n : 0;
+}
+
+/*
+ * These @n events of the host's, and all of the library kernel's: how many.
+ *
+ * What the host has to say is read first, then the library kernel's CPU is held
+ * for all that goes there and what it has to say, and then the host is told.  So
+ * programs on other CPUs take turns with this thread, not with each of its calls,
+ * and what a call of one changes does not move to the other's caches each time.
+ */
 static int serve(struct splice *s, struct epoll_event *ev, int n)
 {
-	unsigned int rung;
-	int m = 0, i;
+	struct epoll_event inside[EVENTS];
+	int m, i;
 
+	if (n <= 0 && !ukl_has_rung(s->gate.th))
+		return 0;
+	s->n_ahead = 0;
+	for (i = 0; i < n; i++)
+		begin_host(s, &ev[i]);
+	count_accepts(s);
+	ukl_hold(s->gate.th);
 	/*
 	 * New clients first: a program that is woken because the last one has
 	 * gone finds the next one there, and its request.
 	 */
+	dial_fresh(s);
 	for (i = 0; i < n; i++)
-		if (is_publish(s, &ev[i]))
-			accept_host(s, ev[i].data.ptr);
+		pass_in(s, ev[i].data.ptr);
+	m = look_inside(s, inside);
+	for (i = 0; i < m; i++)
+		begin_inner(s, &inside[i]);
+	ukl_release(s->gate.th);
+	watch_fresh(s);
 	for (i = 0; i < n; i++)
-		if (!is_publish(s, &ev[i]) && !is_bell(s, &ev[i]))
-			on_host(s, &ev[i]);
-	rung = ukl_has_rung(s->gate.th);
-	if (rung) {
-		if (rung != UKL_BELL_SELF)
-			vote(&s->company, rung - 1);
-		ukl_answer(s->gate.th);
-		m = call(s, epoll_wait, s->inner_epoll, ev, EVENTS, 0);
-		if (m == EVENTS)
-			ukl_ring(s->gate.th);
-		for (i = 0; i < m; i++)
-			on_inner(s, &ev[i]);
-	}
-	return (n > 0 ? n : 0) + (m > 0 ? m : 0);
+		end_host(s, &ev[i]);
+	for (i = 0; i < m; i++)
+		end_inner(s, &inside[i]);
+	return (n > 0 ? n : 0) + m;
 }
 
 /* Whether no event of either kernel's comes for a while. */
@@ -1420,6 +1581,7 @@ void splice_start(const struct splice_config *config,
 	s->config = *config;
 	s->gate.th = worker;
 	s->can_spin = many_cpus();
+	s->accepts = 1;
 	s->host_epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (s->host_epoll < 0)
 		must(-errno, "epoll");

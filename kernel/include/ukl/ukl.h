@@ -137,6 +137,14 @@ void ukl_answer(struct ukl_thread *th);
 /** As if it had rung: there is more to look at. */
 void ukl_ring(struct ukl_thread *th);
 
+/**
+ * Between the two, calls of @th follow one another without letting others have
+ * the library kernel's CPU, and nobody is woken by one before the last: for a few
+ * short calls.  One that blocks ends it.
+ */
+void ukl_hold(struct ukl_thread *th);
+void ukl_release(struct ukl_thread *th);
+
 /** In a signal handler: ends the blocking call that @th is in, if any. */
 void ukl_poke(struct ukl_thread *th);
 

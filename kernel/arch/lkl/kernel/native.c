@@ -886,10 +886,11 @@ static long native_syscall(struct ukl_thread *th, long nr, const long *args)
 	if (unlikely(is_long_write(nr, args)))
 		fill_block(th, args);
 	th->args = args;
-	if (unlikely(!cpu_lock(th)))
+	if (likely(!th->held) && unlikely(!cpu_lock(th)))
 		return -EOWNERDEAD;
 	if (unlikely(th->state != UKL_TH_LIVE)) {
-		cpu_unlock(th);
+		if (!th->held)
+			cpu_unlock(th);
 		return -ESRCH;
 	}
 	th->nr = nr;
@@ -899,6 +900,7 @@ static long native_syscall(struct ukl_thread *th, long nr, const long *args)
 		why = run(th);
 		if (likely(th->nr < 0))
 			break;
+		th->held = 0;
 		again = let_go(th, why);
 		if (unlikely(why == UKL_LEFT_DEAD))
 			return -EOWNERDEAD;
@@ -926,6 +928,11 @@ static long native_syscall(struct ukl_thread *th, long nr, const long *args)
 			if (th->state != UKL_TH_LIVE)
 				return -ESRCH;
 		}
+	}
+	if (unlikely(th->held)) {
+		if (why == UKL_LEFT_USER)
+			return th->ret;
+		th->held = 0;
 	}
 	if (unlikely(let_go(th, why)))
 		serve(th);
@@ -983,6 +990,7 @@ static struct ukl_thread *native_thread_alloc(struct ukl_proc *proc)
 		th->also_ready = 0;
 		th->wait_slot = -1;
 		th->bell = 0;
+		th->held = 0;
 		ukl_copies[i].due = false;
 		ukl_copies[i].fd = -1;
 		ukl_copies[i].filled = 0;
@@ -1117,13 +1125,16 @@ static long native_proc_died(struct ukl_thread *by, struct ukl_proc *proc)
 
 static void native_hold(struct ukl_thread *th)
 {
-	cpu_lock(th);
+	if (cpu_lock(th))
+		th->held = 1;
 }
 
 static void native_release(struct ukl_thread *th)
 {
-	cpu_unlock(th);
-	if (SHARED_LOAD(&ukl.pending) && cpu_trylock(th))
+	if (!th->held)
+		return;
+	th->held = 0;
+	if (let_go(th, UKL_LEFT_USER))
 		serve(th);
 }
 

@@ -14,7 +14,7 @@
 #define _UAPI_UKL_ABI_H
 
 /** Raised with every change of a structure or function below. */
-#define UKL_ABI_VERSION		6
+#define UKL_ABI_VERSION		7
 
 #define UKL_MAGIC		0x4c454e52454b4c55UL	/* "UKLKERNEL" */
 #define UKL_BASE		0x200000000000UL
@@ -89,6 +89,7 @@ struct ukl_thread {
 	int			wait_slot;	/* of UKL_FD_WAIT; -1: none */
 	unsigned int		bell;		/* has rung, by host CPU n-1 or by
 					 * UKL_BELL_SELF: see bell.c */
+	unsigned int		held;		/* the CPU, between its calls */
 	/* The child that is being forked, as it was prepared. */
 	unsigned int		forked_life;
 	struct ukl_proc		*forked;
@@ -313,7 +314,8 @@ struct ukl_image {
 	long (*proc_died)(struct ukl_thread *by, struct ukl_proc *proc);
 	/* Marks the instance dead and wakes everyone. */
 	void (*die)(struct ukl_thread *by, const char *why);
-	/* Takes and gives the CPU without entering the kernel. */
+	/* Takes and gives the CPU without entering the kernel; @th's calls
+	 * meanwhile keep it, until one blocks. */
 	void (*hold)(struct ukl_thread *th);
 	void (*release_cpu)(struct ukl_thread *th);
 	/* The bodies of the kernel host's service threads; they return when
