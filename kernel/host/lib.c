@@ -431,6 +431,11 @@ long ukl_await(struct ukl_thread *th, int epoll, void *events, int n, int ms)
 	return me.image->await(th, epoll, events, n, ms);
 }
 
+void ukl_wake_now(struct ukl_thread *th)
+{
+	me.image->wake_now(th);
+}
+
 unsigned int ukl_has_rung(struct ukl_thread *th)
 {
 	return __atomic_load_n(&th->bell, __ATOMIC_SEQ_CST);

@@ -1318,7 +1318,8 @@ static int look_inside(struct splice *s, struct epoll_event *ev)
 }
 
 /*
- * These @n events of the host's, and all of the library kernel's: how many.
+ * These @n events of the host's, and all of the library kernel's: whether there was
+ * something, if only a bell for what has been seen to.
  *
  * What the host has to say is read first, then the library kernel's CPU is held
  * for all that goes there and what it has to say, and then the host is told.  So
@@ -1353,7 +1354,7 @@ static int serve(struct splice *s, struct epoll_event *ev, int n)
 		end_host(s, &ev[i]);
 	for (i = 0; i < m; i++)
 		end_inner(s, &inside[i]);
-	return (n > 0 ? n : 0) + m;
+	return 1;
 }
 
 /* Whether no event of either kernel's comes for a while. */
@@ -1362,6 +1363,7 @@ static int is_quiet(struct splice *s)
 	struct pollfd host = { .fd = s->host_epoll, .events = POLLIN };
 	long until = monotonic_ns() + SPIN_NS;
 
+	ukl_wake_now(s->gate.th);
 	while (monotonic_ns() < until) {
 		if (ukl_has_rung(s->gate.th) || poll(&host, 1, 0))
 			return 0;
@@ -1488,7 +1490,7 @@ static void *splice_thread(void *arg)
 {
 	struct splice *s = arg;
 	struct epoll_event ev[EVENTS];
-	int n, wait = 0;
+	int n, talked, wait = 0;
 
 	prctl(PR_SET_NAME, "ukl-tcp");
 	prctl(PR_SET_TIMERSLACK, 1);
@@ -1503,13 +1505,13 @@ static void *splice_thread(void *arg)
 		n = ukl_await(s->gate.th, s->host_epoll, ev, EVENTS, wait);
 		if (n == -EOWNERDEAD)
 			return NULL;
-		n = serve(s, ev, n);
+		talked = serve(s, ev, n);
 		serve_busy(s);
 		free_closed(s);
 		let_gather(s);
 		if (wait)
 			expire(s, monotonic_ns());
-		wait = patience(s, n);
+		wait = patience(s, talked);
 	}
 }
 

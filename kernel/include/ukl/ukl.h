@@ -128,6 +128,12 @@ long ukl_syscall_also(struct ukl_thread *th, struct ukl_also *also,
  */
 long ukl_await(struct ukl_thread *th, int epoll, void *events, int n, int ms);
 
+/**
+ * For who waits otherwise: whom this thread's calls have woken, on the CPU that it
+ * runs on, may be told so only with its next calls, and is told now.
+ */
+void ukl_wake_now(struct ukl_thread *th);
+
 /** Whether it has rung and was not answered; th->bell then. */
 unsigned int ukl_has_rung(struct ukl_thread *th);
 

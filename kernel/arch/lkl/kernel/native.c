@@ -696,6 +696,12 @@ static void tell_now(struct ukl_thread *th)
 	ring_bells(th, SHARED_XCHG(&ukl.rung, 0));
 }
 
+static void native_wake_now(struct ukl_thread *th)
+{
+	if (READ_ONCE(ukl.nudge) || READ_ONCE(ukl.rung))
+		tell_now(th);
+}
+
 /* The timer thread's part, every NUDGE_TICK_NS while the clock runs. */
 static void nudge_tick(struct ukl_thread *th)
 {
@@ -724,8 +730,7 @@ static long native_await(struct ukl_thread *th, int epoll, void *events,
 	if (!ms)
 		return host(th, __NR_epoll_wait, epoll, (long)events, n, 0, 0,
 			    0);
-	if (READ_ONCE(ukl.nudge) || READ_ONCE(ukl.rung))
-		tell_now(th);
+	native_wake_now(th);
 	/* What was said to a call of this thread's, which has ended, is void. */
 	while (!shared_cas(&th->wake, 0, UKL_WAKE_POLLING))
 		SHARED_STORE(&th->wake, 0);
@@ -1390,4 +1395,5 @@ const struct ukl_image ukl_image __section(".ukl_image") __used = {
 	.device_loop	= native_device_loop,
 	.sender_loop	= native_sender_loop,
 	.await		= native_await,
+	.wake_now	= native_wake_now,
 };

@@ -326,6 +326,8 @@ struct ukl_image {
 	/* epoll_wait() of the host, which a bell ends: see ukl_await(). */
 	long (*await)(struct ukl_thread *th, int epoll, void *events, int n,
 		      int ms);
+	/* Wakes whom @th's calls have woken, if that was put off. */
+	void (*wake_now)(struct ukl_thread *th);
 };
 
 #endif /* _UAPI_UKL_ABI_H */
