@@ -7,29 +7,35 @@
  * write.  But while the receiver's window is full his writes gather, and leave
  * in long packets when it opens: the receiver's answer does that work, and he
  * goes on writing.  So let him be ahead of the window: keep it from growing, and
- * read when it is full.
+ * read when it is full, and as much again has gathered behind it.
  *
- * That it is full is seen from two looks at the queue, a nap apart: nothing has
- * come meanwhile.  Who does not fill it in a while writes less than his TCP
- * could send, and is left alone: waiting would only delay what he says.
+ * How long that takes is seen when the window opens.  What has gathered comes at
+ * once; if it was less than the window, the rest comes in small packets: the nap
+ * was too short, and is made longer.  Otherwise the next one is a little shorter,
+ * for nothing is won by more.  Who has little room to gather in (his SO_SNDBUF)
+ * gets a smaller window: naps begin long, to see how much he gathers.
+ *
+ * That nothing comes any more is seen from two looks at the queue.  Who does not
+ * fill the window in a while writes less than his TCP could send, and is left
+ * alone: waiting would only delay what he says.
  *
  * Whether that is better for him nobody knows: some hosts gather as well without,
  * and he may make long writes by now, for which it is too small.  So he is timed
- * without, then with; and after a second he has it as he likes, and is timed anew.
+ * without, then with; and after a while he has it as he likes, and is timed anew.
  *
- * How small it has to be depends on how fast he writes: it is halved while he
- * takes long to fill it, and doubled while it is full at once.  But it is never
- * smaller than some of the longest packets: one that does not fit is not sent in
- * part, but when a timer of the sender's runs out.  Over a loopback, where packets
- * are as long as the largest window here, that leaves those out who write least.
+ * The window is clamped, and the buffer kept as large as it is: small packets take
+ * several times their length of it, and lost ones are sent again after 200 ms.
  */
 #define _GNU_SOURCE
 #include "host.h"
 #include "squeeze.h"
 
+#include <limits.h>
 #include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
+#include <stddef.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -39,21 +45,30 @@
 #endif
 
 #define NEAR_US		1000	/* to the peer and back */
-#define FIRST		(128 * 1024)	/* SO_RCVBUF; the window: half of it and more */
-#define MOST		(2 * FIRST)	/* if packets are worth their memory */
-#define WORTH		512
+#define AHEAD_PACKETS	128
+#define FIRST		4096
+#define WINDOW		(192 * 1024)
+#define WIDE_WINDOW	(384 * 1024)	/* of packets from here on: */
+#define WIDE		512
 #define PACKETS		8		/* of the longest, it is for at least */
-#define NAP_NS		100000
-#define LOOKS		20
-#define LONG		8		/* looks: it could be smaller */
-#define PACKET_LEAST	512	/* with shorter ones it would take too long … */
-#define PACKETS_LONG	4096	/* … if packets may be as long as this */
-#define STINT_NS	1000000000L	/* then what he writes is looked at again */
+#define LOOK_NS		20000
+#define FILL_NS		20000000L	/* at most */
+#define OPENING		2		/* windows, with the longest nap */
+#define NAP_LEAST	40000
+#define NAP_MOST	1500000
+#define STINT_NS	1000000000L	/* then what he writes is looked at again; … */
+#define STINT_MOST	(4 * STINT_NS)	/* … twice as long each time */
 #define VAIN		4	/* waits, then he is left alone, … */
 #define PAUSE_NS	1000000000L	/* … for twice as long each time, */
 #define PAUSE_MOST	(64 * PAUSE_NS)
-#define TRIAL_NS	25000000L	/* how fast he is, either way */
+#define TRIAL_NS	12000000L	/* how fast he is, either way */
+#define SETTLING	2		/* of these, before it counts */
 #define TRIAL_MOST	(5 * TRIAL_NS)	/* then he does not write all the time */
+
+static void clamp(int fd, int size)
+{
+	setsockopt(fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, &size, sizeof(size));
+}
 
 static void set_size(int fd, int size)
 {
@@ -80,51 +95,103 @@ static int queued(int fd)
 
 static void resize(struct squeeze *q, int fd, int size)
 {
-	if (size > q->most)
-		size = q->most;
-	if (size < q->least)
-		size = q->least;
-	if (size != q->size)
-		set_size(fd, size);
-	q->size = size;
+	q->size = size < q->least ? q->least : size;
+	set_size(fd, q->size);
+	clamp(fd, q->size / 2 < q->packets_most ? q->size / 2 : q->packets_most);
 }
 
-/* Until nothing comes; -1: something always does, and it cannot be smaller. */
+static void take_nap(long ns)
+{
+	struct timespec nap = { 0, ns };
+
+	if (ns)
+		nanosleep(&nap, NULL);
+}
+
+static int is_most(int size, int of)
+{
+	return size >= of - of / 8;
+}
+
+/* Of a full window of @now bytes @first were there at once when it had opened. */
+static void adapt(struct squeeze *q, int fd, int first, int now)
+{
+	q->full = now > q->full ? now : q->full - (q->full - now) / 16;
+	if (q->opening) {
+		q->opening--;
+		return;
+	}
+	if (!is_most(first, now)) {
+		q->steady = 1;
+		q->nap += q->nap < NAP_LEAST ? NAP_LEAST : q->nap / 4;
+		if (q->nap > q->nap_most)
+			q->nap = q->nap_most;
+	} else if (q->nap < NAP_LEAST) {
+		q->nap = 0;	/* what else is done takes long enough */
+	} else {
+		q->nap -= q->nap / (q->steady ? 32 : 6);
+	}
+}
+
+/* -1: something always comes. */
 static int wait_full(struct squeeze *q, int fd)
 {
-	struct timespec nap = { 0, NAP_NS };
-	int before = queued(fd), now, look;
+	long until = monotonic_ns() + FILL_NS;
+	int first = queued(fd), before, now;
 
-	for (look = 0; look < LOOKS; look++, before = now) {
-		nanosleep(&nap, NULL);
-		now = queued(fd);
-		if (now == before)
-			break;
+	if (q->nap || first < q->full / 2) {
+		take_nap(LOOK_NS);
+		first = queued(fd);
 	}
-	if (look == LOOKS && q->size == q->least)
-		return -1;
-	if (!look)
-		resize(q, fd, 2 * q->size);
-	else if (look >= LONG)
-		resize(q, fd, q->size / 2);
+	take_nap(q->nap);
+	now = queued(fd);
+	for (before = first; now != before; now = queued(fd)) {
+		if (monotonic_ns() > until)
+			return -1;
+		before = now;
+		take_nap(LOOK_NS);
+	}
+	if (!is_most(first, now))
+		take_nap(q->nap);
+	adapt(q, fd, first, now);
 	return 0;
 }
 
-static struct tcp_info info_of(int fd)
-{
-	struct tcp_info info = { 0 };
-	socklen_t size = sizeof(info);
+struct seen {
+	struct tcp_info info;
+	unsigned int window;	/* that he was told */
+};
 
-	getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size);
-	return info;
+static struct seen look_at(int fd)
+{
+	/* Newer than the C library's headers. */
+	size_t at = offsetof(struct tcp_info, tcpi_snd_wnd) + sizeof(__u32);
+	struct seen seen = { .window = 0 };
+	unsigned char bytes[512] = { 0 };
+	socklen_t size = sizeof(bytes);
+
+	getsockopt(fd, IPPROTO_TCP, TCP_INFO, bytes, &size);
+	memcpy(&seen.info, bytes, sizeof(seen.info));
+	if (size >= at + sizeof(seen.window))
+		memcpy(&seen.window, bytes + at, sizeof(seen.window));
+	return seen;
 }
 
-/* What comes from now on tells what he writes, and how fast. */
+/* What comes from now on tells how fast he writes. */
 static void begin_trial(struct squeeze *q, const struct tcp_info *info)
 {
 	q->since = monotonic_ns();
 	q->bytes = info->tcpi_bytes_received;
 	q->packets = info->tcpi_data_segs_in;
+}
+
+/* How long packets were, on an average. */
+static unsigned long packet_of(const struct squeeze *q,
+			       const struct tcp_info *info)
+{
+	unsigned int packets = info->tcpi_data_segs_in - q->packets;
+
+	return packets ? (info->tcpi_bytes_received - q->bytes) / packets : 0;
 }
 
 /* Bytes per second since then; 0: it is too early to tell. */
@@ -137,15 +204,6 @@ static long end_trial(const struct squeeze *q, const struct tcp_info *info)
 	return (info->tcpi_bytes_received - q->bytes) * 1000000 / (time / 1000);
 }
 
-/* How long packets were, on an average. */
-static unsigned long packet_of(const struct squeeze *q,
-			       const struct tcp_info *info)
-{
-	unsigned int packets = info->tcpi_data_segs_in - q->packets;
-
-	return packets ? (info->tcpi_bytes_received - q->bytes) / packets : 0;
-}
-
 static void end_stint(struct squeeze *q, int fd)
 {
 	squeeze_end(q, fd);
@@ -155,6 +213,7 @@ static void end_stint(struct squeeze *q, int fd)
 static int leave(struct squeeze *q, int fd)
 {
 	end_stint(q, fd);
+	q->stint = 0;
 	q->pause = q->pause ? 2 * q->pause : PAUSE_NS;
 	if (q->pause > PAUSE_MOST)
 		q->pause = PAUSE_MOST;
@@ -162,80 +221,83 @@ static int leave(struct squeeze *q, int fd)
 	return -1;
 }
 
-/* Over a loopback packets are as long as the window, and it cannot be smaller. */
-static int may_gain(const struct tcp_info *info, unsigned long packet)
-{
-	return info->tcpi_rtt <= NEAR_US &&
-	       (packet >= PACKET_LEAST || info->tcpi_advmss < PACKETS_LONG);
-}
-
 static int start(struct squeeze *q, int fd)
 {
-	long now = monotonic_ns(), rate;
-	unsigned long packet;
-	struct tcp_info info;
+	long now = monotonic_ns(), rate, packet;
+	struct seen seen;
 
 	if (q->again && now < q->again)
 		return -1;
 	if (q->since && now - q->since < TRIAL_NS)
 		return -1;
-	info = info_of(fd);
+	seen = look_at(fd);
 	rate = q->since && now - q->since < TRIAL_MOST ?
-	       end_trial(q, &info) : 0;
+	       end_trial(q, &seen.info) : 0;
 	/* While he becomes faster by himself, let him. */
 	if (!rate || rate > q->rate + q->rate / 4) {
 		q->rate = rate;
-		begin_trial(q, &info);
+		begin_trial(q, &seen.info);
 		return -1;
 	}
-	packet = packet_of(q, &info);
-	if (!may_gain(&info, packet))
+	if (seen.info.tcpi_rtt > NEAR_US)
 		return leave(q, fd);
 	q->rate = rate;
-	q->before = get_size(fd);
-	q->least = PACKETS * info.tcpi_advmss;
-	if (q->least > FIRST)
-		q->least = FIRST;
-	q->most = packet < WORTH ? FIRST : MOST;
-	q->size = 0;
-	resize(q, fd, FIRST);
 	q->squeezed = 1;
-	q->in_vain = 0;
-	/* net.core.rmem_max may not allow it. */
-	if (get_size(fd) < 2 * q->size)
-		return leave(q, fd);
+	q->before = get_size(fd);
+	q->least = PACKETS * seen.info.tcpi_advmss;
+	packet = packet_of(q, &seen.info);
+	q->most = packet < WIDE ? WINDOW : WIDE_WINDOW;
+	q->packets_most = AHEAD_PACKETS * packet;
+	q->nap_most = (packet < WIDE ? WINDOW : WINDOW / 2) * 1000L / packet;
+	if (q->nap_most > NAP_MOST)
+		q->nap_most = NAP_MOST;
+	if (q->least > q->most)
+		q->least = q->most;
+	clamp(fd, FIRST);
+	q->full = q->steady = q->in_vain = 0;
+	q->opening = OPENING;
+	q->nap = q->nap_most;
 	/* What it was told it may send it may send still. */
-	q->ahead = info.tcpi_bytes_received + q->before / 2;
+	q->ahead = seen.info.tcpi_bytes_received + seen.window;
 	return 1;
 }
 
 static int begin(struct squeeze *q, int fd)
 {
-	struct tcp_info info = info_of(fd);
+	struct seen seen = look_at(fd);
 
-	if (info.tcpi_bytes_received < q->ahead)
+	if (seen.info.tcpi_bytes_received < q->ahead)
 		return 1;
 	q->ahead = 0;
 	q->judged = 0;
-	q->until = monotonic_ns() + STINT_NS;
+	q->settling = SETTLING;
+	q->stint = q->stint ? 2 * q->stint : STINT_NS;
+	if (q->stint > STINT_MOST)
+		q->stint = STINT_MOST;
+	q->until = monotonic_ns() + q->stint;
+	set_size(fd, q->most);
 	if (wait_full(q, fd))
 		return leave(q, fd);
-	begin_trial(q, &info);
+	resize(q, fd, q->most);
+	begin_trial(q, &seen.info);
 	return 0;
 }
 
 /* Is it better with than without?  Only asked once. */
 static int is_better(struct squeeze *q, int fd)
 {
-	struct tcp_info info;
-	long rate;
+	struct seen seen;
 
 	if (q->judged || monotonic_ns() - q->since < TRIAL_NS)
 		return 1;
+	seen = look_at(fd);
+	if (q->settling) {
+		q->settling--;
+		begin_trial(q, &seen.info);
+		return 1;
+	}
 	q->judged = 1;
-	info = info_of(fd);
-	rate = end_trial(q, &info);
-	return rate > q->rate;
+	return end_trial(q, &seen.info) > q->rate;
 }
 
 int squeeze(struct squeeze *q, int fd)
@@ -266,6 +328,7 @@ void squeeze_end(struct squeeze *q, int fd)
 
 	if (!q->squeezed)
 		return;
+	clamp(fd, INT_MAX);
 	set_size(fd, q->before / 2);
 	setsockopt(fd, SOL_SOCKET, SO_BUF_LOCK, &unlocked, sizeof(unlocked));
 	q->squeezed = 0;

@@ -7,15 +7,22 @@
 struct squeeze {
 	int squeezed;		/* its window is kept small */
 	int before;		/* SO_RCVBUF then, as the host tells it */
-	int size, least, most;	/* SO_RCVBUF, as it was asked for */
+	int size, least, most;	/* that window, bytes … */
+	int packets_most;	/* … */
 	unsigned long ahead;	/* bytes received when waiting begins; 0: it has */
+	int full;		/* bytes that come of it, as far as was seen, … */
+	long nap, nap_most;	/* … and ns in which as many gather behind it */
+	int opening;		/* windows, before it changes */
+	int steady;		/* the nap has been too short */
 	int in_vain;		/* waits, one after another */
-	long until;		/* CLOCK_MONOTONIC in ns */
+	long stint;		/* how long it is squeezed, ns … */
+	long until;		/* … CLOCK_MONOTONIC in ns */
 	long since;		/* when he began to be timed; 0: he is not … */
 	unsigned long bytes;	/* … and what had been received then, … */
 	unsigned int packets;	/* … in so many */
 	long rate;		/* bytes per second, without */
-	int judged;		/* it was compared with that */
+	int settling;		/* until that can be compared … */
+	int judged;		/* … and it was */
 	long again;		/* when to try again, after waits in vain; … */
 	long pause;		/* … after so long */
 };
