@@ -12,8 +12,8 @@
  * How long that takes is seen when the window opens.  What has gathered comes at
  * once; if it was less than the window, the rest comes in small packets: the nap
  * was too short, and is made longer.  Otherwise the next one is a little shorter,
- * for nothing is won by more.  Who has little room to gather in (his SO_SNDBUF)
- * gets a smaller window: naps begin long, to see how much he gathers.
+ * for nothing is won by more.  The first ones are long: then all that comes has
+ * gathered from the second window on.
  *
  * That nothing comes any more is seen from two looks at the queue.  Who does not
  * fill the window in a while writes less than his TCP could send, and is left
@@ -23,8 +23,12 @@
  * and he may make long writes by now, for which it is too small.  So he is timed
  * without, then with; and after a while he has it as he likes, and is timed anew.
  *
- * The window is clamped, and the buffer kept as large as it is: small packets take
- * several times their length of it, and lost ones are sent again after 200 ms.
+ * What he may send is bounded twice.  The receive buffer (SO_RCVBUF) says how much
+ * comes before it is read.  The window that he is told (TCP_WINDOW_CLAMP) says how
+ * much is under way, and opens again as it comes, as long as there is buffer.  It
+ * is kept to so many packets as have room in the buffer, where short ones take
+ * several times their length: one that finds none is lost, and if it was the last
+ * it is sent again after 200 ms.
  */
 #define _GNU_SOURCE
 #include "host.h"
@@ -45,12 +49,12 @@
 #endif
 
 #define NEAR_US		1000	/* to the peer and back */
-#define AHEAD_PACKETS	128
-#define FIRST		4096
-#define WINDOW		(192 * 1024)
-#define WIDE_WINDOW	(384 * 1024)	/* of packets from here on: */
+#define SIZE		(192 * 1024)	/* SO_RCVBUF; what fills it: up to twice that */
+#define WIDE_SIZE	(384 * 1024)	/* if packets are as long as this: */
 #define WIDE		512
-#define PACKETS		8		/* of the longest, it is for at least */
+#define LONG		4096	/* packets, over a loopback */
+#define AHEAD_PACKETS	128	/* a window has: they take much memory */
+#define LEAST_WINDOW	4096
 #define LOOK_NS		20000
 #define FILL_NS		20000000L	/* at most */
 #define OPENING		2		/* windows, with the longest nap */
@@ -93,13 +97,6 @@ static int queued(int fd)
 	return n;
 }
 
-static void resize(struct squeeze *q, int fd, int size)
-{
-	q->size = size < q->least ? q->least : size;
-	set_size(fd, q->size);
-	clamp(fd, q->size / 2 < q->packets_most ? q->size / 2 : q->packets_most);
-}
-
 static void take_nap(long ns)
 {
 	struct timespec nap = { 0, ns };
@@ -114,7 +111,7 @@ static int is_most(int size, int of)
 }
 
 /* Of a full window of @now bytes @first were there at once when it had opened. */
-static void adapt(struct squeeze *q, int fd, int first, int now)
+static void adapt(struct squeeze *q, int first, int now)
 {
 	q->full = now > q->full ? now : q->full - (q->full - now) / 16;
 	if (q->opening) {
@@ -153,7 +150,7 @@ static int wait_full(struct squeeze *q, int fd)
 	}
 	if (!is_most(first, now))
 		take_nap(q->nap);
-	adapt(q, fd, first, now);
+	adapt(q, first, now);
 	return 0;
 }
 
@@ -221,6 +218,30 @@ static int leave(struct squeeze *q, int fd)
 	return -1;
 }
 
+/*
+ * Over a loopback packets are as long as the window: one that does not fit is not
+ * sent in part, but when a timer of the sender's runs out.  So it cannot be as
+ * small there as those would need who write least.
+ */
+static int may_gain(const struct tcp_info *info, long packet)
+{
+	return info->tcpi_rtt <= NEAR_US && packet &&
+	       (packet >= WIDE || info->tcpi_advmss < LONG);
+}
+
+static void plan(struct squeeze *q, const struct tcp_info *info, long packet)
+{
+	q->size = packet < WIDE ? SIZE : WIDE_SIZE;
+	q->window = info->tcpi_advmss < LONG ? AHEAD_PACKETS * packet :
+		    q->size;
+	q->nap_most = (packet < WIDE ? SIZE : SIZE / 2) * 1000L / packet;
+	if (q->nap_most > NAP_MOST)
+		q->nap_most = NAP_MOST;
+	q->nap = q->nap_most;
+	q->opening = OPENING;
+	q->full = q->steady = q->in_vain = 0;
+}
+
 static int start(struct squeeze *q, int fd)
 {
 	long now = monotonic_ns(), rate, packet;
@@ -239,25 +260,15 @@ static int start(struct squeeze *q, int fd)
 		begin_trial(q, &seen.info);
 		return -1;
 	}
-	if (seen.info.tcpi_rtt > NEAR_US)
+	packet = packet_of(q, &seen.info);
+	if (!may_gain(&seen.info, packet))
 		return leave(q, fd);
+	plan(q, &seen.info, packet);
 	q->rate = rate;
 	q->squeezed = 1;
 	q->before = get_size(fd);
-	q->least = PACKETS * seen.info.tcpi_advmss;
-	packet = packet_of(q, &seen.info);
-	q->most = packet < WIDE ? WINDOW : WIDE_WINDOW;
-	q->packets_most = AHEAD_PACKETS * packet;
-	q->nap_most = (packet < WIDE ? WINDOW : WINDOW / 2) * 1000L / packet;
-	if (q->nap_most > NAP_MOST)
-		q->nap_most = NAP_MOST;
-	if (q->least > q->most)
-		q->least = q->most;
-	clamp(fd, FIRST);
-	q->full = q->steady = q->in_vain = 0;
-	q->opening = OPENING;
-	q->nap = q->nap_most;
-	/* What it was told it may send it may send still. */
+	clamp(fd, seen.info.tcpi_advmss < LONG ? LEAST_WINDOW : q->window);
+	/* What he was told he may send he may send still. */
 	q->ahead = seen.info.tcpi_bytes_received + seen.window;
 	return 1;
 }
@@ -275,10 +286,13 @@ static int begin(struct squeeze *q, int fd)
 	if (q->stint > STINT_MOST)
 		q->stint = STINT_MOST;
 	q->until = monotonic_ns() + q->stint;
-	set_size(fd, q->most);
+	set_size(fd, q->size);
 	if (wait_full(q, fd))
 		return leave(q, fd);
-	resize(q, fd, q->most);
+	/* net.core.rmem_max may not allow as much as it was asked for. */
+	if (q->window > get_size(fd) / 4)
+		q->window = get_size(fd) / 4;
+	clamp(fd, q->window);
 	begin_trial(q, &seen.info);
 	return 0;
 }

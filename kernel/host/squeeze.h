@@ -7,8 +7,7 @@
 struct squeeze {
 	int squeezed;		/* its window is kept small */
 	int before;		/* SO_RCVBUF then, as the host tells it */
-	int size, least, most;	/* that window, bytes … */
-	int packets_most;	/* … */
+	int size, window;	/* SO_RCVBUF, as it is asked for, and the clamp */
 	unsigned long ahead;	/* bytes received when waiting begins; 0: it has */
 	int full;		/* bytes that come of it, as far as was seen, … */
 	long nap, nap_most;	/* … and ns in which as many gather behind it */

@@ -691,6 +691,69 @@ TEST(bell)
 	check_eq(CALL(write, p[1], "x", 1), 1);
 }
 
+static volatile int may_call, has_read, has_called;
+
+static void read_one(void *fd)
+{
+	char c;
+
+	check_eq(CALL(read, (long)fd, &c, 1), 1);
+	has_read = 1;
+}
+
+static void call_one(void *unused)
+{
+	while (!may_call)
+		host_sleep_us(100);
+	good(CALL(getppid));
+	has_called = 1;
+	(void)unused;
+}
+
+/* Calls between hold and release are one: nobody else's come in between. */
+TEST(hold)
+{
+	struct kit_thread reader, caller;
+	int p[2], empty[2], i;
+	struct pollfd pfd;
+	double begun;
+
+	good(CALL(pipe, p));
+	good(CALL(pipe, empty));
+	pfd = (struct pollfd){ empty[0], POLLIN, 0 };
+	for (i = 0; i < 200; i++) {
+		may_call = has_read = has_called = 0;
+		kit_start(&reader, read_one, (void *)(long)p[0]);
+		kit_start(&caller, call_one, NULL);
+		host_sleep_us(2000);
+		ukl_hold(me);
+		may_call = 1;
+		check_eq(CALL(write, p[1], "x", 1), 1);
+		good(CALL(getppid));
+		host_sleep_us(300);	/* less than a time slice */
+		check(!has_read && !has_called);
+		good(CALL(getppid));
+		check(!has_read && !has_called);
+		ukl_release(me);
+		kit_join(&reader);
+		kit_join(&caller);
+		check(has_read && has_called);
+	}
+	/* A call that waits ends it: others go on meanwhile. */
+	may_call = has_called = 0;
+	kit_start(&caller, call_one, NULL);
+	ukl_hold(me);
+	may_call = 1;
+	begun = now();
+	check_eq(CALL(poll, &pfd, 1, 50), 0);
+	took(begun, 0.05);
+	check(has_called);
+	kit_join(&caller);
+	/* … and then there is nothing to release. */
+	ukl_release(me);
+	good(CALL(getppid));
+}
+
 static int many[2];
 
 static void wait_also(void *unused)

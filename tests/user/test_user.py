@@ -9,7 +9,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -292,6 +292,94 @@ def test_published(
             client = scene.socket(family, socket.SOCK_STREAM)
             with pytest.raises(ConnectionRefusedError):
                 client.connect((other[family], 8080))
+
+
+@dataclass
+class Published:
+    """A server in the instance, at port 8080 of the host."""
+
+    scene: Scene
+    listener: Socket
+    where: tuple[str, int]
+
+    def client(self) -> socket.socket:
+        client = self.scene.socket(socket.AF_INET, socket.SOCK_STREAM)
+        client.connect(self.where)
+        return client
+
+    def accept(self) -> Socket:
+        return self.listener.accept()[0]
+
+
+@pytest.fixture
+def published(scene: Scene, boot: Boot) -> Iterator[Published]:
+    address = SERVER[socket.AF_INET]
+    with boot(f"publish=tcp:{address}:8080:80").attach() as attached:
+        configure(attached)
+        with tcp(attached) as listener:
+            listener.bind(("0.0.0.0", 80))
+            listener.listen()
+            yield Published(scene, listener, (address, 8080))
+
+
+def test_published_speaks_first(published: Published) -> None:
+    """A client that says nothing is let in without delay."""
+    for _ in range(5):
+        begun = time.monotonic()
+        client = published.client()
+        with published.accept() as connection:
+            connection.sendall(b"welcome")
+            assert client.recv(7, socket.MSG_WAITALL) == b"welcome"
+            assert time.monotonic() - begun < 0.1
+
+
+def test_published_ends(published: Published) -> None:
+    """A request and its end, an answer and its end: either in one piece or two."""
+    for apart in (False, True):
+        client = published.client()
+        client.sendall(b"question")
+        if apart:
+            time.sleep(0.02)
+        client.shutdown(socket.SHUT_WR)
+        with published.accept() as connection:
+            assert connection.recv_exactly(8) == b"question"
+            assert connection.recv() == b""
+            connection.sendall(b"answer")
+            if apart:
+                time.sleep(0.02)
+        assert client.recv(6, socket.MSG_WAITALL) == b"answer"
+        assert client.recv(1) == b""
+
+
+def test_published_last_words(published: Published) -> None:
+    """What is said before a reset is heard."""
+    client = published.client()
+    connection = published.accept()
+    connection.sendall(b"last words")
+    data = struct.pack("=ii", 1, 0)
+    connection.attached.syscall(
+        _SETSOCKOPT, connection.fd, socket.SOL_SOCKET, socket.SO_LINGER, data, 8
+    )
+    connection.close()
+    assert client.recv(10, socket.MSG_WAITALL) == b"last words"
+    with pytest.raises(ConnectionResetError):
+        client.recv(1)
+
+
+def test_published_many_at_once(published: Published) -> None:
+    """Clients that come together are each one's own, whatever they say."""
+    words = [bytes([n % 251]) * (1 + n * n * 7) for n in range(60)]
+    clients = [published.client() for _ in words]
+    for client, word in zip(clients, words, strict=True):
+        client.sendall(word)
+        client.shutdown(socket.SHUT_WR)
+    for _ in words:
+        with published.accept() as connection:
+            while data := connection.recv():
+                connection.sendall(data)
+    for client, word in zip(clients, words, strict=True):
+        assert client.recv(len(word), socket.MSG_WAITALL) == word
+        assert client.recv(1) == b""
 
 
 @FAMILIES

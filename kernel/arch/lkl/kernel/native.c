@@ -1139,6 +1139,10 @@ static void native_release(struct ukl_thread *th)
 	if (!th->held)
 		return;
 	th->held = 0;
+	if (READ_ONCE(ukl_others_wait)) {
+		ukl_others_wait = false;
+		SHARED_OR(&ukl.pending, UKL_IRQ_RESCHED);
+	}
 	if (let_go(th, UKL_LEFT_USER))
 		serve(th);
 }

@@ -135,12 +135,25 @@ static void catch_all_signals(void)
 	spin_unlock_irq(&current->sighand->siglock);
 }
 
+bool ukl_others_wait;	/* behind a thread that holds the CPU */
+
+static unsigned long work_left(const struct thread_struct *t)
+{
+	unsigned long flags = read_thread_flags() & _TIF_EXIT_WORK;
+
+	if (unlikely(flags & _TIF_NEED_RESCHED) && t->host && t->host->held) {
+		flags &= ~_TIF_NEED_RESCHED;
+		ukl_others_wait = true;
+	}
+	return flags;
+}
+
 static void exit_work(struct thread_struct *t)
 {
 	struct ksignal ksig;
 	unsigned long flags;
 
-	while (unlikely((flags = read_thread_flags()) & _TIF_EXIT_WORK)) {
+	while (unlikely(flags = work_left(t))) {
 		local_irq_enable();
 		if (flags & _TIF_NEED_RESCHED)
 			schedule();
@@ -230,7 +243,8 @@ static void park(void)
  * user mode?  If it is the only one that can run, or if the next one's thread
  * can come and ask for the CPU: waking that one takes time, in which this one
  * often enters again, or sleeps and so gives the CPU away.  A kernel thread
- * cannot come, so it is run at once.
+ * cannot come, so it is run at once.  A thread that holds the CPU keeps it, and
+ * native_release() makes up for that.
  */
 static bool stay_on_cpu(struct thread_struct *t)
 {
@@ -240,6 +254,10 @@ static bool stay_on_cpu(struct thread_struct *t)
 		return false;
 	if (likely(single_task_running()))
 		return true;
+	if (unlikely(t->host->held && (ukl_resched_asked || !ukl_next_host()))) {
+		ukl_others_wait = true;
+		return true;
+	}
 	if (ukl_resched_asked) {
 		ukl_resched_asked = false;
 		return false;

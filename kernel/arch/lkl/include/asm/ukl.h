@@ -43,6 +43,7 @@ extern const struct ukl_image ukl_image;
 
 /* irq.c */
 extern bool ukl_resched_asked;
+extern bool ukl_others_wait;
 unsigned int ukl_irq(void);
 
 /* runqueue.c */
