@@ -28,6 +28,7 @@
  */
 #define _GNU_SOURCE
 #include "host.h"
+#include "company.h"
 #include "echo.h"
 #include "splice.h"
 #include "squeeze.h"
@@ -70,7 +71,6 @@
 #define ACCEPT_NS	(5 * 1000000000L)
 #define SPIN_NS		80000		/* twice what a wake-up costs */
 #define SPIN_STREAMS	2
-#define VOTES		64
 #define ECHO_LOOK_MS	20000		/* for pings that have stopped */
 #define SMALL		8192
 #define GATHERED	(64 * 1024)	/* many small pieces */
@@ -129,14 +129,6 @@ struct row {
 	long at;		/* the last one */
 };
 
-/* Whose CPU this thread shares. */
-struct company {
-	unsigned int cpu;	/* of most of those who rang lately, … */
-	int votes;		/* … as far as they agree */
-	int shared;		/* we run on CPU n-1 only, … */
-	cpu_set_t before;	/* … and before where we might */
-};
-
 struct splice {
 	struct splice_config config;
 	struct gate gate;
@@ -144,7 +136,8 @@ struct splice {
 	int inner_epoll, host_epoll;
 	struct flow *pending[BUCKETS];
 	int n_pending;
-	struct flow *busy, *fresh, *closed;
+	struct flow *busy, *closed;
+	struct flow *fresh, **fresh_end;	/* accepted in this turn */
 	int much;				/* was moved since the last look around */
 	struct flow *squeezed;
 	struct row row_out, row_in;
@@ -1082,6 +1075,7 @@ static void watch_fresh(struct splice *s)
 		if (f->state != CLOSED && watch_host(s, f, EPOLL_CTL_ADD))
 			abort_flow(s, f);
 	}
+	s->fresh_end = &s->fresh;
 }
 
 /* Whether there was a client. */
@@ -1111,8 +1105,8 @@ static int accept_host(struct splice *s, const struct splice_publish *p)
 		abort_flow(s, f);
 		return 1;
 	}
-	f->next_fresh = s->fresh;
-	s->fresh = f;
+	*s->fresh_end = f;
+	s->fresh_end = &f->next_fresh;
 	return 1;
 }
 
@@ -1261,45 +1255,6 @@ static void expire(struct splice *s, long now)
 		}
 }
 
-static void vote(struct company *c, unsigned int cpu)
-{
-	if (c->cpu == cpu) {
-		c->votes += c->votes < VOTES;
-	} else if (--c->votes < 0) {
-		c->cpu = cpu;
-		c->votes = 0;
-	}
-}
-
-/*
- * Where many talk, this thread shares the CPU of the program that they talk to:
- * what one has to say is in that CPU's caches then, and the two take turns with
- * the library kernel's one CPU anyway.  Not where much is said, which both may
- * copy at once, nor where few talk, who are answered sooner by somebody who
- * looks for their words on a CPU of his own.
- */
-static void choose_company(struct splice *s)
-{
-	struct company *c = &s->company;
-	cpu_set_t one;
-
-	if (s->much || s->streams <= SPIN_STREAMS)
-		c->votes = 0;
-	if (c->shared && (c->votes < VOTES / 2 ||
-			  c->shared != (int)c->cpu + 1)) {
-		sched_setaffinity(0, sizeof(c->before), &c->before);
-		c->shared = 0;
-	}
-	if (c->shared || c->votes < VOTES || c->cpu >= CPU_SETSIZE ||
-	    sched_getaffinity(0, sizeof(c->before), &c->before) ||
-	    !CPU_ISSET(c->cpu, &c->before))
-		return;
-	CPU_ZERO(&one);
-	CPU_SET(c->cpu, &one);
-	if (!sched_setaffinity(0, sizeof(one), &one))
-		c->shared = c->cpu + 1;
-}
-
 /* Events of the library kernel's: how many. */
 static int look_inside(struct splice *s, struct epoll_event *ev)
 {
@@ -1309,7 +1264,7 @@ static int look_inside(struct splice *s, struct epoll_event *ev)
 	if (!rung)
 		return 0;
 	if (rung != UKL_BELL_SELF)
-		vote(&s->company, rung - 1);
+		company_vote(&s->company, rung - 1);
 	ukl_answer(s->gate.th);
 	n = call(s, epoll_wait, s->inner_epoll, ev, EVENTS, 0);
 	if (n == EVENTS)
@@ -1464,7 +1419,8 @@ static int patience(struct splice *s, int talked)
 	if (s->busy)
 		return 0;
 	if (s->can_spin)
-		choose_company(s);
+		company_choose(&s->company, !s->much &&
+			       s->streams > SPIN_STREAMS);
 	if (talked && s->can_spin && !s->much) {
 		if (s->streams > SPIN_STREAMS)
 			sched_yield();
@@ -1587,6 +1543,7 @@ void splice_start(const struct splice_config *config,
 	s->gate.th = worker;
 	s->can_spin = many_cpus();
 	s->accepts = 1;
+	s->fresh_end = &s->fresh;
 	s->host_epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (s->host_epoll < 0)
 		must(-errno, "epoll");
