@@ -1041,18 +1041,6 @@ static void try_dialled(struct splice *s, struct flow *f,
 		abort_flow(s, f);
 }
 
-static void on_dialling(struct splice *s, struct flow *f, unsigned int events)
-{
-	int err = 0, size = sizeof(err);
-
-	if (events & (EPOLLERR | EPOLLHUP))
-		call(s, getsockopt, f->inner, SOL_SOCKET, SO_ERROR, &err, &size);
-	if (err)
-		abort_flow(s, f);
-	else
-		dialled(s, f);
-}
-
 /* The library kernel's part. */
 static void dial_fresh(struct splice *s)
 {
@@ -1228,8 +1216,9 @@ static void end_inner(struct splice *s, const struct epoll_event *ev)
 		accept_inner(s);
 		return;
 	}
+	/* If it was refused, or has been reset since, reading will tell. */
 	if (f->state == DIALLING && (ev->events & WRITABLE))
-		on_dialling(s, f, ev->events);
+		dialled(s, f);
 	else
 		move_both(s, f);
 }
