@@ -40,6 +40,7 @@
 #include <errno.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -50,6 +51,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -793,13 +795,23 @@ static void reached(struct splice *s, struct flow *f)
 	send_frame(s, f->syn, f->syn_size, UKL_GATE_ASKED);
 }
 
-/* The host's connect() has ended. */
+static int has_received(int fd)
+{
+	int n = 0;
+
+	return !ioctl(fd, SIOCINQ, &n) && n > 0;
+}
+
+/*
+ * The host's connect() has ended.  Who has said something before he reset the
+ * connection has not refused it: reading gets to the error.
+ */
 static void on_reaching(struct splice *s, struct flow *f, unsigned int events)
 {
 	int err = 0;
 	socklen_t size = sizeof(err);
 
-	if (events & (EPOLLERR | EPOLLHUP))
+	if ((events & (EPOLLERR | EPOLLHUP)) && !has_received(f->host))
 		getsockopt(f->host, SOL_SOCKET, SO_ERROR, &err, &size);
 	if (!err) {
 		reached(s, f);

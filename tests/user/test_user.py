@@ -239,6 +239,30 @@ def test_reset(scene: Scene, attached: Attachment, family: int) -> None:
 
 
 @FAMILIES
+def test_reset_at_once(scene: Scene, attached: Attachment, family: int) -> None:
+    """Who says something and resets the connection has not refused it."""
+
+    def resets(connection: socket.socket) -> None:
+        connection.sendall(b"last words")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
+
+    port = scene.serve(SERVER[family], resets)
+    heard = 0
+    for _ in range(20):
+        with tcp(attached, family) as s:
+            # The reset may come before connect() looks.
+            try:
+                s.connect((SERVER[family], port))
+            except ConnectionResetError:
+                continue
+            assert s.recv_exactly(10) == b"last words"
+            with pytest.raises(ConnectionResetError):
+                s.recv()
+            heard += 1
+    assert heard
+
+
+@FAMILIES
 @pytest.mark.parametrize("allowed", [False, True], ids=["off", "on"])
 def test_host_loopback(scene: Scene, boot: Boot, family: int, allowed: bool) -> None:
     """The gateway's address is the host's loopback only where that is wanted."""
