@@ -156,7 +156,7 @@ static int wait_full(struct squeeze *q, int fd)
 
 struct seen {
 	struct tcp_info info;
-	unsigned int window;	/* that he was told */
+	unsigned int window;	/* that he was told; 0: not known */
 };
 
 static struct seen look_at(int fd)
@@ -268,8 +268,12 @@ static int start(struct squeeze *q, int fd)
 	q->squeezed = 1;
 	q->before = get_size(fd);
 	clamp(fd, seen.info.tcpi_advmss < LONG ? LEAST_WINDOW : q->window);
-	/* What he was told he may send he may send still. */
-	q->ahead = seen.info.tcpi_bytes_received + seen.window;
+	/*
+	 * What he was told he may send he may send still.  Hosts before Linux
+	 * 6.2 do not say; mostly it is half of the buffer.
+	 */
+	q->ahead = seen.info.tcpi_bytes_received +
+		   (seen.window ? seen.window : (unsigned int)q->before / 2);
 	return 1;
 }
 
