@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import contextlib
 import os
+import signal
 import socket
 import struct
 import subprocess
@@ -234,6 +235,50 @@ def test_capture(boot: Callable[..., Instance], run: Any, tmp_path: Path) -> Non
         frames.append(body[20 : 20 + captured])
     for frame in (arp_request(), reply, request, answer):
         assert frame in frames
+
+
+def test_many_frames_wait(boot: Callable[..., Instance], run: Any) -> None:
+    """What has piled up is read in few polls, soon after a time of lone frames."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        ours.settimeout(5)
+        mac = "02:00:00:00:00:02"
+        instance = boot(devices=[f"fd,fd={theirs.fileno()},mac={mac}"])
+        run("devices", instance, "address", "eth0", THEIRS).passes()
+        link = Datagrams(ours)
+        link.send(arp_request())
+        answer_to(link, 0x0806)
+
+        def polls() -> int:
+            said = run("devices", instance, "statistic", "eth0", "rx_polls").passes()
+            return int(said.split()[0])
+
+        def ask(count: int) -> None:
+            for i in range(count):
+                payload = struct.pack("!I", i)
+                link.send(echo_request(bytes.fromhex(mac.replace(":", "")), payload))
+
+        def answers(count: int) -> list[int]:
+            return [
+                struct.unpack("!I", answer_to(link, 0x0800)[-4:])[0]
+                for _ in range(count)
+            ]
+
+        before = polls()
+        for _ in range(200):
+            ask(1)
+            assert answers(1) == [0]
+        alone = polls()
+        assert alone - before >= 200
+        for most in (60, 60, 12):
+            before = polls()
+            os.kill(instance.pid, signal.SIGSTOP)
+            try:
+                ask(50)
+            finally:
+                os.kill(instance.pid, signal.SIGCONT)
+            assert answers(50) == list(range(50))
+            assert polls() - before <= most
 
 
 @pytest.fixture

@@ -53,6 +53,7 @@
 #define RX_PAGES	20
 #define RX_ORDER	3
 #define RX_REST_MIN	2048	/* a page's rest below this is not worth it */
+#define ALONE_MAX	63u	/* polls between two that ask for more */
 #define TX_IOV		UKL_FRAME_IOV
 #define RETRY_NS	(50 * NSEC_PER_USEC)
 #define HOLD_US		20	/* a sent frame of a quick row */
@@ -96,6 +97,8 @@ struct nic {
 	bool			vnet;
 	bool			capture;
 	bool			asked;	/* sent something since the last poll */
+	unsigned int		alone;	/* how rarely there is a second frame: … */
+	unsigned int		skip;	/* … for so many polls one will do */
 	u64			counts[COUNTS];
 
 	/* The frame that is not given back yet, and its socket's row. */
@@ -369,10 +372,33 @@ static struct sk_buff *rx_stream(struct nic *nic)
 	return skb ?: ERR_PTR(-ENOMEM);
 }
 
+/*
+ * One question, one small answer: asking for more only costs a call.  But
+ * where many ask, there is more, and each poll has its price.  So the second
+ * frame is asked for less and less often as long as there is none; if there
+ * is, and it was not asked for, the descriptor stays readable.
+ */
+static bool rx_one_will_do(struct nic *nic)
+{
+	if (!nic->asked || nic->kind == UKL_DEV_STREAM || !nic->skip)
+		return false;
+	nic->skip--;
+	return true;
+}
+
+static void rx_asked_for_all(struct nic *nic, int got)
+{
+	if (got == 1)
+		nic->alone = min(2 * nic->alone + 1, ALONE_MAX);
+	else if (got > 1)
+		nic->alone = 0;
+	nic->skip = nic->alone;
+}
+
 static int nic_poll(struct napi_struct *napi, int budget)
 {
 	struct nic *nic = container_of(napi, struct nic, napi);
-	bool asked = nic->asked && nic->kind != UKL_DEV_STREAM;
+	bool one = rx_one_will_do(nic);
 	struct sk_buff *skb;
 	unsigned int len;
 	int done = 0;
@@ -397,13 +423,11 @@ static int nic_poll(struct napi_struct *napi, int budget)
 		nic->dev->stats.rx_bytes += len;
 		skb->protocol = eth_type_trans(skb, nic->dev);
 		napi_gro_receive(napi, skb);
-		/*
-		 * One question, one small answer: asking for more would only
-		 * cost a call.  If there is, the descriptor stays readable.
-		 */
-		if (asked && len <= RX_LINEAR)
+		if (one && len <= RX_LINEAR)
 			break;
 	}
+	if (!one)
+		rx_asked_for_all(nic, done);
 	if (done)
 		ukl_last_frame = get_cycles();
 	if (done < budget)
