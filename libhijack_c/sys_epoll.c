@@ -157,11 +157,23 @@ static long kernel_wait(struct ctx *c, int ep, u64 events, long max, long ns,
 			ns == NEVER ? 0 : (long)&t, 0, 8);
 }
 
+/* What the host has beside @n events; it is asked now and then only. */
+static long and_host(struct ctx *c, int ep, u64 events, long n, int max)
+{
+	long more;
+
+	if (n <= 0 || n == max || ++c->ticks % HOST_EVERY)
+		return n;
+	more = host_wait(ep, events + n * sizeof(struct epoll_event), max - n,
+			 0);
+	return n + (more > 0 ? more : 0);
+}
+
 static long do_wait(struct ctx *c, int ep, u64 events, int max, long ns)
 {
 	u8 kind = kind_of(c, ep), used;
-	bool ready;
-	long n, end = 0, more;
+	bool ready, host = !ns;
+	long n, end = 0;
 
 	if (kind == K_HIDDEN)
 		return -EBADF;
@@ -172,29 +184,25 @@ static long do_wait(struct ctx *c, int ep, u64 events, int max, long ns)
 		return host_wait(ep, events, max, ns);
 	if (!(used & EP_HOST))
 		return kernel_wait(c, ep, events, max, ns, false, &ready);
-	if (ns && ns != NEVER)
-		end = time_now() + ns;
 	for (;;) {
-		/* What is there already; the host's now and then only. */
 		n = kernel_wait(c, ep, events, max, 0, false, &ready);
-		if (n < 0 || (n > 0 && ++c->ticks % HOST_EVERY))
-			return n;
-		if (n == max)
-			return n;
-		more = host_wait(ep, events +
-				 n * sizeof(struct epoll_event), max - n, 0);
-		if (n || more > 0)
-			return n + (more > 0 ? more : 0);
-		if (more < 0 || !ns)
-			return more;
-		n = kernel_wait(c, ep, events, max, ns, true, &ready);
-		if (!ready)
-			return n;
+		if (n)
+			return and_host(c, ep, events, n, max);
+		/* Whoever sleeps learns there that the host has something. */
+		if (host) {
+			n = host_wait(ep, events, max, 0);
+			if (n || !ns)
+				return n;
+		}
 		if (ns != NEVER) {
-			ns = end - time_now();
-			if (ns < 0)
+			if (!end)
+				end = time_now() + ns;
+			else if ((ns = end - time_now()) < 0)
 				ns = 0;
 		}
+		n = kernel_wait(c, ep, events, max, ns, true, &host);
+		if (!host)
+			return and_host(c, ep, events, n, max);
 	}
 }
 
