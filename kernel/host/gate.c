@@ -31,6 +31,9 @@
 
 #define TABLE		100	/* where everything is ours */
 
+#define RING_FRAMES	512
+#define RING_FRAME	256	/* a SYN, or a ping of the usual size, and its head */
+
 #define call(gate, nr, ...) ukl_call((gate)->th, nr, ##__VA_ARGS__)
 
 static int must(long result, const char *what)
@@ -148,6 +151,67 @@ static void make_listener(struct gate *gate)
 	gate->listener = fd;
 }
 
+/*
+ * What is asked about lies in a ring that both of us see: the library kernel's
+ * memory is mapped here too.  Frames that are longer than one of its places are
+ * in the socket's queue as well.
+ */
+static void make_ring(struct gate *gate)
+{
+	struct tpacket_req ring = {
+		.tp_block_size = RING_FRAMES * RING_FRAME,
+		.tp_block_nr = 1,
+		.tp_frame_size = RING_FRAME,
+		.tp_frame_nr = RING_FRAMES,
+	};
+	int version = TPACKET_V2, copy = 1;
+	unsigned long block;
+
+	must(call(gate, setsockopt, gate->packets, SOL_PACKET, PACKET_VERSION,
+		  &version, sizeof(version)), "PACKET_VERSION");
+	must(call(gate, setsockopt, gate->packets, SOL_PACKET,
+		  PACKET_COPY_THRESH, &copy, sizeof(copy)),
+	     "PACKET_COPY_THRESH");
+	must(call(gate, setsockopt, gate->packets, SOL_PACKET, PACKET_RX_RING,
+		  &ring, sizeof(ring)), "PACKET_RX_RING");
+	must(ukl_syscall(gate->th, UKL_SYS_PACKET_RING, gate->packets,
+			 (long)&block, 1, 0, 0, 0), "no ring");
+	gate->ring = (void *)block;
+	gate->next = 0;
+}
+
+/* Its length; 0 or less: it is lost. */
+static long take(struct gate *gate, const struct tpacket2_hdr *head,
+		 uint32_t status, void *frame, size_t room)
+{
+	if (status & TP_STATUS_COPY)
+		return call(gate, recvfrom, gate->packets, frame, room,
+			    MSG_DONTWAIT);
+	if (head->tp_snaplen < head->tp_len || head->tp_len > room)
+		return 0;
+	memcpy(frame, (const uint8_t *)head + head->tp_mac, head->tp_len);
+	return head->tp_len;
+}
+
+long gate_frame(struct gate *gate, void *frame, size_t room)
+{
+	struct tpacket2_hdr *head;
+	uint32_t status;
+	long n;
+
+	do {
+		head = (void *)(gate->ring + gate->next * RING_FRAME);
+		status = __atomic_load_n(&head->tp_status, __ATOMIC_ACQUIRE);
+		if (!(status & TP_STATUS_USER))
+			return 0;
+		n = take(gate, head, status, frame, room);
+		__atomic_store_n(&head->tp_status, TP_STATUS_KERNEL,
+				 __ATOMIC_RELEASE);
+		gate->next = (gate->next + 1) % RING_FRAMES;
+	} while (n <= 0);
+	return n;
+}
+
 /* With calls of a task that is in the namespace. */
 static void make_gate(struct gate *gate, int slot)
 {
@@ -176,6 +240,7 @@ static void make_gate(struct gate *gate, int slot)
 	gate->packets = must(call(gate, socket, AF_PACKET,
 				  SOCK_RAW | SOCK_NONBLOCK, 0),
 			     "no packet socket");
+	make_ring(gate);
 	here.sll_ifindex = gate->index;
 	must(call(gate, bind, gate->packets, &here, sizeof(here)), "bind");
 }

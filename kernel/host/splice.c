@@ -884,8 +884,7 @@ static void read_frames(struct splice *s)
 	uint8_t *frame = s->buffer;
 	long n;
 
-	while ((n = call(s, recvfrom, s->gate.packets, frame,
-			 sizeof(s->buffer), MSG_DONTWAIT)) > 0) {
+	while ((n = gate_frame(&s->gate, frame, sizeof(s->buffer)))) {
 		if (!is_tcp(frame, n)) {
 			if (echo_takes(s->echo, frame, n))
 				s->echoes = 1;
@@ -1293,9 +1292,8 @@ static int serve(struct splice *s, struct epoll_event *ev, int n)
 	for (i = 0; i < n; i++)
 		begin_host(s, &ev[i]);
 	count_accepts(s);
-	/* Pings are in a hurry, and what rings is mostly one where they are. */
-	if (s->echoes && ukl_has_rung(s->gate.th))
-		read_frames(s);
+	/* It costs no call to look for them, and pings are in a hurry. */
+	read_frames(s);
 	ukl_hold(s->gate.th);
 	/*
 	 * New clients first: a program that is woken because the last one has

@@ -14,7 +14,9 @@ struct gate {
 	int namespace;			/* it is in */
 	int index;			/* of its interface */
 	int listener;			/* where connections arrive */
-	int packets;			/* and their first frames, before */
+	int packets;			/* and their first frames, before: … */
+	uint8_t *ring;			/* … in memory, as packet(7) has it */
+	unsigned int next;		/* of its frames */
 };
 
 /*
@@ -22,6 +24,9 @@ struct gate {
  * in the rest; fails with the reason.
  */
 void gate_open(struct gate *gate, int slot);
+
+/* The next frame that is asked about, in @room bytes at @frame: its length, or 0. */
+long gate_frame(struct gate *gate, void *frame, size_t room);
 
 /* The task of @gate->th joins the gate's namespace: 0 or -errno. */
 int gate_enter(struct gate *gate);
