@@ -526,7 +526,12 @@ class Heard:
 
 
 def ping(
-    attached: Attachment, to: str, *, number: int = 77, ttl: int = 64
+    attached: Attachment,
+    to: str,
+    *,
+    number: int = 77,
+    ttl: int = 64,
+    body: bytes = b"are you there?",
 ) -> Heard | None:
     """What comes of one echo request (RFC 792, RFC 4443); None: nothing."""
     v6 = ":" in to
@@ -539,7 +544,7 @@ def ping(
         )
         s.option(level, hops, ttl)
         message = struct.pack("!BBHHH", 128 if v6 else 8, 0, 0, number, 1)
-        message += b"are you there?"
+        message += body
         if not v6:  # IPv6's has the addresses in it: the kernel's
             total = sum(struct.unpack(f"!{len(message) // 2}H", message))
             total = (total & 0xFFFF) + (total >> 16)
@@ -583,6 +588,19 @@ def test_ping(scene: Scene, boot: Boot, allowed: bool) -> None:
             else:
                 # libslirp asks the UDP port for echoes instead.
                 assert far is None or far.kind == 3
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_pings_long_and_short(scene: Scene, boot: Boot, family: int) -> None:
+    """More of them than there is room for at once, in their order."""
+    let_ping(scene, allowed=True)
+    with boot().attach() as attached:
+        configure(attached)
+        for i in range(600):
+            body = os.urandom((0, 56, 128, 140, 700, 1400)[i % 6])
+            said = ping(attached, SERVER[family], number=1000 + i % 8, body=body)
+            assert said
+            assert said.body == body
 
 
 def test_more_pings_than_are_remembered(scene: Scene, boot: Boot) -> None:
