@@ -7,16 +7,18 @@
  * write.  But while the receiver's window is full his writes gather, and leave
  * in long packets when it opens: the receiver's answer does that work, and he
  * goes on writing.  So let him be ahead of the window: keep it from growing, and
- * read when it is full, and as much again has gathered behind it.
+ * read a while after it is full.
  *
- * How long that takes is seen when the window opens.  What has gathered comes at
- * once; if it was less than the window, the rest comes in small packets: the nap
- * was too short, and is made longer.  Otherwise the next one is a little shorter,
- * for nothing is won by more.  The first ones are long: then all that comes has
- * gathered from the second window on.
+ * How long that while is decides.  Too long, and he has filled his own buffer
+ * and sleeps, which is not seen from here; waking up takes him as long as a few
+ * windows.  Too short, and he has nothing left that has gathered, makes packets,
+ * and does not get ahead of the window again by himself.  That is seen: of what
+ * was read less comes back at once.  So the nap is shortened until it happens.
+ * Then the buffer is closed behind what has come, lest he fill it with short
+ * packets, which takes ten times as long; he gathers for one and a half turns;
+ * and the nap is made longer by an eighth of one.
  *
- * That nothing comes any more is seen from two looks at the queue.  Who does not
- * fill the window in a while writes less than his TCP could send, and is left
+ * Who does not get ahead then writes less than his TCP could send, and is left
  * alone: waiting would only delay what he says.
  *
  * Whether that is better for him nobody knows: some hosts gather as well without,
@@ -35,6 +37,7 @@
 #include "squeeze.h"
 
 #include <limits.h>
+#include <linux/sock_diag.h>
 #include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
@@ -49,16 +52,18 @@
 #endif
 
 #define NEAR_US		1000	/* to the peer and back */
-#define SIZE		(192 * 1024)	/* SO_RCVBUF; what fills it: up to twice that */
-#define WIDE_SIZE	(384 * 1024)	/* if packets are as long as this: */
-#define WIDE		512
+#define SIZE		(64 * 1024)
+#define SIZE_MOST	(192 * 1024)
+#define WIDE		512	/* packets as long as this take a larger one */
 #define LONG		4096	/* packets, over a loopback */
 #define AHEAD_PACKETS	128	/* a window has: they take much memory */
 #define LEAST_WINDOW	4096
+#define ROOM		16384	/* for the heads of packets */
 #define LOOK_NS		20000
+#define FASTER		96	/* packets in a look: he cannot make so many */
 #define FILL_NS		20000000L	/* at most */
 #define OPENING		2		/* windows, with the longest nap */
-#define NAP_LEAST	40000
+#define NAP_LEAST	2000		/* worth the call */
 #define NAP_MOST	1500000
 #define STINT_NS	1000000000L	/* then what he writes is looked at again; … */
 #define STINT_MOST	(4 * STINT_NS)	/* … twice as long each time */
@@ -105,53 +110,101 @@ static void take_nap(long ns)
 		nanosleep(&nap, NULL);
 }
 
-static int is_most(int size, int of)
+/* @n bytes came at once. */
+static void learn(struct squeeze *q, int n)
 {
-	return size >= of - of / 8;
+	long now = monotonic_ns(), took = now - q->turned;
+
+	q->full += q->full ? (n - q->full) / 8 : n;
+	if (q->turned && took < FILL_NS)
+		q->cycle += (took - q->cycle) / 8;
+	q->turned = now;
 }
 
-/* Of a full window of @now bytes @first were there at once when it had opened. */
-static void adapt(struct squeeze *q, int first, int now)
+/*
+ * What comes at once, as long as it does: long packets are much faster than
+ * those that he makes.
+ */
+static int come_at_once(const struct squeeze *q, int fd)
 {
-	q->full = now > q->full ? now : q->full - (q->full - now) / 16;
-	if (q->opening) {
-		q->opening--;
-		return;
-	}
-	if (!is_most(first, now)) {
-		q->steady = 1;
-		q->nap += q->nap < NAP_LEAST ? NAP_LEAST : q->nap / 4;
-		if (q->nap > q->nap_most)
-			q->nap = q->nap_most;
-	} else if (q->nap < NAP_LEAST) {
-		q->nap = 0;	/* what else is done takes long enough */
-	} else {
-		q->nap -= q->nap / (q->steady ? 32 : 6);
-	}
+	int before, now = queued(fd);
+
+	do {
+		before = now;
+		take_nap(LOOK_NS);
+		now = queued(fd);
+	} while (now - before > q->much);
+	return now;
 }
 
-/* -1: something always comes. */
-static int wait_full(struct squeeze *q, int fd)
+/* Memory that the queue takes, by the host's count. */
+static int memory_of(int fd)
+{
+	unsigned int info[SK_MEMINFO_VARS] = { 0 };
+	socklen_t size = sizeof(info);
+
+	getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info, &size);
+	return info[SK_MEMINFO_RMEM_ALLOC];
+}
+
+/* Until nothing comes; -1: something always does. */
+static int wait_quiet(int fd)
 {
 	long until = monotonic_ns() + FILL_NS;
-	int first = queued(fd), before, now;
+	int before, now = queued(fd);
 
-	if (q->nap || first < q->full / 2) {
-		take_nap(LOOK_NS);
-		first = queued(fd);
-	}
-	take_nap(q->nap);
-	now = queued(fd);
-	for (before = first; now != before; now = queued(fd)) {
+	do {
 		if (monotonic_ns() > until)
 			return -1;
 		before = now;
 		take_nap(LOOK_NS);
-	}
-	if (!is_most(first, now))
-		take_nap(q->nap);
-	adapt(q, first, now);
+		now = queued(fd);
+	} while (now != before);
 	return 0;
+}
+
+/*
+ * He has caught up, and makes packets of what he writes: no more of them may
+ * come than he was told, and then he is to get ahead again.
+ */
+static int let_get_ahead(struct squeeze *q, int fd)
+{
+	int quiet;
+
+	/* The host takes it twice. */
+	set_size(fd, memory_of(fd) / 2 + q->window + ROOM);
+	quiet = !wait_quiet(fd);
+	if (quiet)
+		take_nap(q->cycle + q->cycle / 2);
+	set_size(fd, q->size);
+	return quiet ? 0 : -1;
+}
+
+/* -1: he does not fill it. */
+static int wait_full(struct squeeze *q, int fd)
+{
+	int came = come_at_once(q, fd);
+
+	if (q->opening) {
+		q->opening--;
+		take_nap(q->nap);
+		return 0;
+	}
+	if (came >= q->full / 2) {
+		learn(q, came);
+		q->missed = 0;
+		q->nap -= q->found ? q->cycle / 128 : q->nap / 6;
+		if (q->nap < NAP_LEAST)
+			q->nap = 0;
+		take_nap(q->nap);
+		return 0;
+	}
+	q->turned = 0;
+	q->found = 1;
+	q->nap += q->cycle / 8;
+	if (q->nap > q->nap_most)
+		q->nap = q->nap_most;
+	return ++q->missed > VAIN ? -1 : let_get_ahead(q, fd);
 }
 
 struct seen {
@@ -231,15 +284,19 @@ static int may_gain(const struct tcp_info *info, long packet)
 
 static void plan(struct squeeze *q, const struct tcp_info *info, long packet)
 {
-	q->size = packet < WIDE ? SIZE : WIDE_SIZE;
+	q->size = packet < WIDE ? SIZE : SIZE + AHEAD_PACKETS * packet;
+	if (q->size > SIZE_MOST)
+		q->size = SIZE_MOST;
 	q->window = info->tcpi_advmss < LONG ? AHEAD_PACKETS * packet :
 		    q->size;
-	q->nap_most = (packet < WIDE ? SIZE : SIZE / 2) * 1000L / packet;
+	q->nap_most = q->size * (packet < WIDE ? 1000L : 500L) / packet;
 	if (q->nap_most > NAP_MOST)
 		q->nap_most = NAP_MOST;
-	q->nap = q->nap_most;
+	q->nap = q->cycle = q->nap_most;
+	q->much = FASTER * packet;
 	q->opening = OPENING;
-	q->full = q->steady = q->in_vain = 0;
+	q->full = q->found = q->missed = q->in_vain = 0;
+	q->turned = 0;
 }
 
 static int start(struct squeeze *q, int fd)

@@ -9,10 +9,14 @@ struct squeeze {
 	int before;		/* SO_RCVBUF then, as the host tells it */
 	int size, window;	/* SO_RCVBUF, as it is asked for, and the clamp */
 	unsigned long ahead;	/* bytes received when waiting begins; 0: it has */
-	int full;		/* bytes that come of it, as far as was seen, … */
-	long nap, nap_most;	/* … and ns in which as many gather behind it */
+	int full;		/* bytes that come at once when it has opened, … */
+	int much;		/* … in a look more than this, if they had gathered */
+	long nap, nap_most;	/* ns, then it is read … */
+	long cycle;		/* … once in so many … */
+	long turned;		/* … and then the last time; 0: it was disturbed */
 	int opening;		/* windows, before it changes */
-	int steady;		/* the nap has been too short */
+	int found;		/* the nap has been too short */
+	int missed;		/* so often, one after another */
 	int in_vain;		/* waits, one after another */
 	long stint;		/* how long it is squeezed, ns … */
 	long until;		/* … CLOCK_MONOTONIC in ns */
