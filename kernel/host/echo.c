@@ -83,7 +83,7 @@ static void put_sum(uint8_t *at, uint64_t sum)
  * are sent to who sent the request of @f, from @from with @ttl.
  */
 static void give(struct echo *e, const struct flow *f, const void *from,
-		 int ttl, size_t len)
+		 int ttl, size_t len, int at_once)
 {
 	uint8_t *frame = e->out, *ip = frame + ETHERNET, *icmp;
 	size_t size;
@@ -122,7 +122,7 @@ static void give(struct echo *e, const struct flow *f, const void *from,
 		icmp[2] = icmp[3] = 0;
 		put_sum(icmp + 2, add_sum(0, icmp, len));
 	}
-	e->config.give(frame, ETHERNET + size, e->config.opaque);
+	e->config.give(frame, ETHERNET + size, at_once, e->config.opaque);
 }
 
 /* An ICMP error of @from about the last request, with sequence number @seq. */
@@ -145,7 +145,7 @@ static void give_error(struct echo *e, const struct flow *f, const void *from,
 	memcpy(icmp + ICMP, f->request + ETHERNET, head + ICMP);
 	if (seq)
 		memcpy(icmp + ICMP + head + 6, seq, 2);
-	give(e, f, from, ttl, ICMP + head + ICMP);
+	give(e, f, from, ttl, ICMP + head + ICMP, 0);
 }
 
 static void give_local(struct echo *e, const struct flow *f, int type, int code)
@@ -235,7 +235,7 @@ static int read_error(struct echo *e, struct flow *f)
 	return 1;
 }
 
-static void read_answer(struct echo *e, struct flow *f)
+static void read_answer(struct echo *e, struct flow *f, int at_once)
 {
 	size_t head = f->v6 ? IP6 : IP4;
 	uint8_t *icmp = e->out + ETHERNET + head, *in = e->in;
@@ -267,7 +267,7 @@ static void read_answer(struct echo *e, struct flow *f)
 	memcpy(icmp, in, n);
 	memcpy(icmp + 4, &f->id, 2);
 	f->used = now_s();
-	give(e, f, f->to, heard_ttl(&msg), n);
+	give(e, f, f->to, heard_ttl(&msg), n, at_once);
 }
 
 int echo_event(struct echo *e, const struct epoll_event *ev)
@@ -280,7 +280,7 @@ int echo_event(struct echo *e, const struct epoll_event *ev)
 	if (f->fd >= 0 && (ev->events & EPOLLERR))
 		read_error(e, f);
 	if (f->fd >= 0 && (ev->events & EPOLLIN))
-		read_answer(e, f);
+		read_answer(e, f, 0);
 	return 1;
 }
 
@@ -326,24 +326,47 @@ static int is_far6(const struct echo *e, const uint8_t *to)
 	       !IN6_IS_ADDR_V4MAPPED(&a) && !IN6_IS_ADDR_V4COMPAT(&a);
 }
 
+static int open_ping(int family, int kind)
+{
+	return socket(family, kind | SOCK_CLOEXEC | SOCK_NONBLOCK,
+		      family == AF_INET6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP);
+}
+
+static void tell_ttl(int fd, int family)
+{
+	int one = 1;
+
+	if (family == AF_INET6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_RECVHOPLIMIT, &one,
+			   sizeof(one));
+	else
+		setsockopt(fd, IPPROTO_IP, IP_RECVTTL, &one, sizeof(one));
+}
+
+int echo_socket(int family)
+{
+	int fd = open_ping(family, SOCK_DGRAM);
+
+	if (fd >= 0)
+		tell_ttl(fd, family);
+	return fd;
+}
+
 /* The socket for an id and an address; 0, or an errno. */
 static int open_flow(struct echo *e, struct flow *f)
 {
 	struct epoll_event ev = { .events = EPOLLIN, .data.ptr = f };
 	int family = f->v6 ? AF_INET6 : AF_INET, one = 1, err;
-	int protocol = f->v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP;
 	struct sockaddr_in6 to6 = { .sin6_family = AF_INET6 };
 	struct sockaddr_in to4 = { .sin_family = AF_INET };
 	struct sockaddr_storage self;
 	socklen_t len = sizeof(self);
 
 	f->raw = 0;
-	f->fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
-		       protocol);
+	f->fd = open_ping(family, SOCK_DGRAM);
 	if (f->fd < 0 && (errno == EACCES || errno == EPROTONOSUPPORT)) {
 		f->raw = 1;
-		f->fd = socket(family, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK,
-			       protocol);
+		f->fd = open_ping(family, SOCK_RAW);
 	}
 	if (f->fd < 0)
 		return errno;
@@ -356,14 +379,11 @@ static int open_flow(struct echo *e, struct flow *f)
 		free_flow(f);
 		return err;
 	}
-	if (f->v6) {
+	tell_ttl(f->fd, family);
+	if (f->v6)
 		setsockopt(f->fd, IPPROTO_IPV6, IPV6_RECVERR, &one, sizeof(one));
-		setsockopt(f->fd, IPPROTO_IPV6, IPV6_RECVHOPLIMIT, &one,
-			   sizeof(one));
-	} else {
+	else
 		setsockopt(f->fd, IPPROTO_IP, IP_RECVERR, &one, sizeof(one));
-		setsockopt(f->fd, IPPROTO_IP, IP_RECVTTL, &one, sizeof(one));
-	}
 	/* A ping socket's port is its id, which the kernel puts in. */
 	f->outer_id = f->id;
 	if (f->raw)
@@ -414,7 +434,7 @@ static void send_request(struct echo *e, struct flow *f, uint8_t *icmp,
 	f->ttl = ttl;
 	if (send(f->fd, icmp, len, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) {
 		/* One from this machine has come by now. */
-		read_answer(e, f);
+		read_answer(e, f, 1);
 		return;
 	}
 	/* An error of an earlier request's comes first, once. */

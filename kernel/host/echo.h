@@ -18,12 +18,15 @@ struct echo_config {
 	int len6;
 	struct in_addr gateway4;
 	struct in6_addr gateway6;
-	/* Takes a frame to the instance. */
-	void (*give)(const void *frame, size_t len, void *opaque);
+	/* Takes a frame to the instance; @at_once: it was there when asked for. */
+	void (*give)(const void *frame, size_t len, int at_once, void *opaque);
 	void *opaque;
 };
 
 struct echo *echo_new(const struct echo_config *config);
+
+/* A ping socket for the library kernel (near.c), of a family; -1: there is none. */
+int echo_socket(int family);
 
 /* Takes a frame from the instance; 0: it is not an echo request to far away. */
 int echo_takes(struct echo *e, const uint8_t *frame, size_t len);

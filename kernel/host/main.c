@@ -13,6 +13,7 @@
  * why); 125 it could not be started.
  */
 #define _GNU_SOURCE
+#include "echo.h"
 #include "host.h"
 
 #include <errno.h>
@@ -1038,6 +1039,17 @@ static void add_descriptor(int slot, int fd)
 	host.worker->proc->fd[slot] = fd;
 }
 
+/* For pings to near hosts, where the host lets its users ping. */
+static void add_ping_sockets(void)
+{
+	int fd4 = echo_socket(AF_INET), fd6 = echo_socket(AF_INET6);
+
+	if (fd4 >= 0)
+		add_descriptor(UKL_FD_PING4, fd4);
+	if (fd6 >= 0)
+		add_descriptor(UKL_FD_PING6, fd6);
+}
+
 static void add_devices(char **specs, int n)
 {
 	struct ukl_dev dev[UKL_MAX_DEVS];
@@ -1058,8 +1070,11 @@ static void add_devices(char **specs, int n)
 			fail("--device %s: %s", specs[i], strerror(-err));
 		if (device_watch(i) >= 0)
 			update_wire(i);
-		if (dev[i].kind == UKL_DEV_USER)
+		if (dev[i].kind == UKL_DEV_USER) {
+			if (host.files.fd[UKL_FD_PING4] < 0)
+				add_ping_sockets();
 			user_start(i, host.worker);
+		}
 		if (dev[i].kind == UKL_DEV_TAP) {
 			senders[i] = service_record();
 			start_thread(sender_thread, (void *)(long)i);

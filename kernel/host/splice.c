@@ -896,11 +896,12 @@ static void read_frames(struct splice *s)
 	}
 }
 
-static void give_echo(const void *frame, size_t size, void *opaque)
+static void give_echo(const void *frame, size_t size, int at_once, void *opaque)
 {
 	const uint8_t *bytes = frame;
 
-	send_frame(opaque, frame, size, bytes[12] << 8 | bytes[13]);
+	send_frame(opaque, frame, size,
+		   at_once ? UKL_GATE_NEAR : bytes[12] << 8 | bytes[13]);
 }
 
 static void accept_inner(struct splice *s)

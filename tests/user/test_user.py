@@ -10,7 +10,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -590,7 +590,7 @@ def test_ping(scene: Scene, boot: Boot, allowed: bool) -> None:
                 assert far is None or far.kind == 3
 
 
-@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+@FAMILIES
 def test_pings_long_and_short(scene: Scene, boot: Boot, family: int) -> None:
     """More of them than there is room for at once, in their order."""
     let_ping(scene, allowed=True)
@@ -599,6 +599,99 @@ def test_pings_long_and_short(scene: Scene, boot: Boot, family: int) -> None:
         for i in range(600):
             body = os.urandom((0, 56, 128, 140, 700, 1400)[i % 6])
             said = ping(attached, SERVER[family], number=1000 + i % 8, body=body)
+            assert said
+            assert said.body == body
+
+
+@FAMILIES
+def test_near_pings_wake_nobody(scene: Scene, boot: Boot, family: int) -> None:
+    """Who has answered at once is asked by the program's own process."""
+    let_ping(scene, allowed=True)
+    instance = boot()
+    with instance.attach() as attached:
+        configure(attached)
+        assert ping(attached, SERVER[family], number=1)
+        time.sleep(0.2)
+        os.kill(instance.pid, signal.SIGSTOP)
+        try:
+            for number in range(2, 50):
+                body = os.urandom((16, 1400)[number % 2])
+                said = ping(attached, SERVER[family], number=number, body=body)
+                assert said
+                assert (said.kind, said.code) == (answer_kind(family), 0)
+                assert said.sender == SERVER[family]
+                assert said.body == body
+                assert said.ttl == (64 if family == socket.AF_INET else 0)
+        finally:
+            os.kill(instance.pid, signal.SIGCONT)
+        # It is a hop still.
+        gone = ping(attached, SERVER[family], ttl=1)
+        assert gone
+        assert gone.kind == (11 if family == socket.AF_INET else 3)
+
+
+def answer_kind(family: int) -> int:
+    """Of an echo reply."""
+    return 0 if family == socket.AF_INET else 129
+
+
+@contextmanager
+def late_answers(scene: Scene, seconds: float) -> Iterator[list[bytes]]:
+    """The scene's host answers IPv4's pings so late; their messages so far."""
+    ignore = "/proc/sys/net/ipv4/icmp_echo_ignore_all"
+    seen: list[bytes] = []
+    ended = threading.Event()
+    with scene.inside():
+        raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+    raw.settimeout(0.05)
+
+    def answer() -> None:
+        while not ended.is_set():
+            with suppress(TimeoutError):
+                packet, sender = raw.recvfrom(1 << 16)
+                message = packet[20:]
+                if message[0] == 8:
+                    seen.append(message)
+                    time.sleep(seconds)
+                    # The type was a part of the sum.
+                    total = struct.unpack("!H", message[2:4])[0] + 0x0800
+                    total = (total & 0xFFFF) + (total >> 16)
+                    head = b"\0\0" + struct.pack("!H", total)
+                    raw.sendto(head + message[4:], sender)
+
+    thread = threading.Thread(target=answer)
+    scene.run("sh", "-c", f"echo 1 >{ignore}")
+    thread.start()
+    try:
+        yield seen
+    finally:
+        scene.run("sh", "-c", f"echo 0 >{ignore}")
+        ended.set()
+        thread.join()
+        raw.close()
+
+
+def test_near_no_longer(scene: Scene, boot: Boot) -> None:
+    """An answer that is late is one answer, and nobody else's."""
+    server = SERVER[socket.AF_INET]
+    let_ping(scene, allowed=True)
+    with boot().attach() as attached:
+        configure(attached)
+        assert ping(attached, server, number=1)
+        assert ping(attached, server, number=2)
+        with late_answers(scene, 0.1) as seen:
+            said = ping(attached, server, number=3, body=b"first?")
+            assert said
+            assert said.body == b"first?"
+            # At once, in vain, and once more.
+            assert len(seen) == 2
+            said = ping(attached, server, number=4, body=b"second")
+            assert said
+            assert said.body == b"second"
+            assert len(seen) == 3
+        # The first answer to the first one is waiting to be thrown away.
+        for number, body in ((5, b"third?"), (6, b"fourth"), (7, b"fifth?")):
+            said = ping(attached, server, number=number, body=body)
             assert said
             assert said.body == body
 

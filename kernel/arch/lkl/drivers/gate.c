@@ -19,7 +19,7 @@
  * through the same socket, as IP, and goes to the instance.)
  *
  * Echo requests arrive at that packet socket in the same way, and what answers
- * them is sent through it.
+ * them is sent through it; but see near.c.
  */
 #include <linux/etherdevice.h>
 #include <linux/icmp.h>
@@ -43,6 +43,7 @@ struct gate {
 	struct net_device	*port;
 	struct file		*listener;
 	unsigned int		slot;
+	struct in6_addr		near;	/* who answers pings at once, or any */
 };
 
 static struct gate *gates[UKL_MAX_DEVS];
@@ -117,6 +118,35 @@ static bool arrive(struct gate *gate, struct sk_buff *skb)
 	return true;
 }
 
+/* @skb, a frame, comes out of the gate. */
+static void deliver(struct gate *gate, struct net_device *nic,
+		    struct sk_buff *skb)
+{
+	unsigned int len = skb->len;
+
+	ukl_net_capture(gate->slot, skb);
+	if (dev_forward_skb(nic, skb) == NET_RX_SUCCESS) {
+		nic->stats.rx_packets++;
+		nic->stats.rx_bytes += len;
+	}
+}
+
+/* Whether @skb was an echo request that has been answered. */
+static bool answer_at_once(struct gate *gate, struct sk_buff *skb)
+{
+	struct net_device *nic = ukl_net_device(gate->slot);
+	struct sk_buff *answer;
+
+	if (ipv6_addr_any(&gate->near))
+		return false;
+	answer = ukl_near_answer(nic, skb, &gate->near);
+	if (!answer)
+		return false;
+	deliver(gate, nic, answer);
+	consume_skb(skb);
+	return true;
+}
+
 bool ukl_gate_takes(unsigned int slot, struct sk_buff *skb)
 {
 	struct gate *gate = gates[slot];
@@ -128,6 +158,8 @@ bool ukl_gate_takes(unsigned int slot, struct sk_buff *skb)
 	if (passage == PASSES_BY)
 		return false;
 	ukl_net_capture(slot, skb);
+	if (passage == IS_ASKED_ABOUT && answer_at_once(gate, skb))
+		return true;
 	if (!arrive(gate, skb))
 		return true;
 	if (passage == IS_ASKED_ABOUT)
@@ -160,7 +192,6 @@ static netdev_tx_t port_xmit(struct sk_buff *skb, struct net_device *port)
 {
 	struct gate *gate = *(struct gate **)netdev_priv(port);
 	struct net_device *nic = ukl_net_device(gate->slot);
-	unsigned int len = skb->len;
 
 	if (skb->protocol == htons(UKL_GATE_ASKED)) {
 		let_in(gate, skb);
@@ -172,11 +203,9 @@ static netdev_tx_t port_xmit(struct sk_buff *skb, struct net_device *port)
 	}
 	/* There is one station, and nobody asks it for its address. */
 	ether_addr_copy(((struct ethhdr *)skb->data)->h_dest, nic->dev_addr);
-	ukl_net_capture(gate->slot, skb);
-	if (dev_forward_skb(nic, skb) == NET_RX_SUCCESS) {
-		nic->stats.rx_packets++;
-		nic->stats.rx_bytes += len;
-	}
+	if (skb->protocol == htons(UKL_GATE_NEAR))
+		ukl_near_learn(skb, &gate->near);
+	deliver(gate, nic, skb);
 	return NETDEV_TX_OK;
 }
 

@@ -132,16 +132,6 @@ unsigned int ukl_net_held;
 static unsigned long held_since;	/* cycles */
 static unsigned long hold_cycles, row_cycles, long_cycles;
 
-struct host_msghdr {
-	void		*name;
-	int		namelen;
-	struct iovec	*iov;
-	size_t		iovlen;
-	void		*control;
-	size_t		controllen;
-	int		flags;
-};
-
 static int nic_fd(const struct nic *nic)
 {
 	return ukl.runner->proc->fd[nic->slot];

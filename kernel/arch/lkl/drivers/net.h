@@ -5,8 +5,20 @@
 
 #include <linux/netdevice.h>
 #include <linux/skbuff.h>
+#include <linux/uio.h>
 
 #define INNER_GSO	(256 * 1024)
+
+/* The host's, for sendmsg() and recvmsg(). */
+struct host_msghdr {
+	void		*name;
+	int		namelen;
+	struct iovec	*iov;
+	size_t		iovlen;
+	void		*control;
+	size_t		controllen;
+	int		flags;
+};
 
 /* The interface in @slot, or NULL. */
 struct net_device *ukl_net_device(unsigned int slot);
@@ -38,6 +50,16 @@ static inline long ukl_bulk_call(long nr, const long *a)
 	return -ENOSYS;
 }
 #endif
+
+/*
+ * The answer to an echo request, if it is to @near and there at once; otherwise
+ * NULL, and nothing is near.
+ */
+struct sk_buff *ukl_near_answer(struct net_device *nic, struct sk_buff *skb,
+				struct in6_addr *near);
+
+/* An answer has come at once: @near is where from. */
+void ukl_near_learn(const struct sk_buff *skb, struct in6_addr *near);
 
 /* Removes the gate of @slot, if it has one. */
 void ukl_gate_del(unsigned int slot);

@@ -14,7 +14,7 @@
 #define _UAPI_UKL_ABI_H
 
 /** Raised with every change of a structure or function below. */
-#define UKL_ABI_VERSION		7
+#define UKL_ABI_VERSION		8
 
 #define UKL_MAGIC		0x4c454e52454b4c55UL	/* "UKLKERNEL" */
 #define UKL_BASE		0x200000000000UL
@@ -27,7 +27,9 @@
 #define UKL_FD_KICK		(UKL_MAX_DEVS + 0) /* eventfd: the leader */
 #define UKL_FD_IO		(UKL_MAX_DEVS + 1) /* eventfd: device thread */
 #define UKL_FD_CAPTURE		(UKL_MAX_DEVS + 2) /* pcapng file */
-#define UKL_FD_WAIT		(UKL_MAX_DEVS + 3) /* eventfds: see also */
+#define UKL_FD_PING4		(UKL_MAX_DEVS + 3) /* ping sockets … */
+#define UKL_FD_PING6		(UKL_MAX_DEVS + 4) /* … to near hosts */
+#define UKL_FD_WAIT		(UKL_MAX_DEVS + 5) /* eventfds: see also */
 #define UKL_MAX_WAITS		16
 #define UKL_MAX_FDS		(UKL_FD_WAIT + UKL_MAX_WAITS)
 
@@ -213,6 +215,8 @@ struct ukl_sendq {
 /* The Ethernet type under which what the kernel host is asked about appears
  * there: a connection's first frame, a ping */
 #define UKL_GATE_ASKED		0x88b5
+/* … and the one under which it sends an answer to a ping that came at once */
+#define UKL_GATE_NEAR		0x88b6
 
 /* struct ukl_shared.pending */
 #define UKL_IRQ_TIMER		1
