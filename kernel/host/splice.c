@@ -74,8 +74,9 @@
 #define SPIN_NS		80000		/* twice what a wake-up costs */
 #define SPIN_STREAMS	2
 #define ECHO_LOOK_MS	20000		/* for pings that have stopped */
-#define SMALL		8192
-#define GATHERED	(64 * 1024)	/* many small pieces */
+#define SMALL		8192		/* at a time is not much */
+#define SMALL_OUT	(32 * 1024)	/* the same on the way out */
+#define GATHERED	(256 * 1024)	/* many small pieces */
 #define ROW_MIN		8
 #define ROW_NS		500000		/* at most between two turns */
 #define SQUEEZED_NS	20000000	/* the same, while a window is small */
@@ -529,7 +530,9 @@ static void note_piece(struct splice *s, struct flow *f, const struct way *w,
 
 	row->several |= row->from && row->from != f;
 	row->from = f;
-	if (n < (is_row(row) ? GATHERED : SMALL) ||
+	int small = w == &f->in ? SMALL : SMALL_OUT;
+
+	if (n < (is_row(row) ? GATHERED : small) ||
 	    (w == &f->in && f == s->squeezed))
 		row->small = 1;
 	else
