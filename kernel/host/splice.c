@@ -370,7 +370,8 @@ static long read_from(struct splice *s, struct flow *f, struct way *w)
 		n = recvmsg(f->host, &msg, MSG_DONTWAIT);
 	if (n < 0 && w == &f->in)
 		n = -errno;
-	w->bulk = n >= BULK;
+	if (n > 0)
+		w->bulk = n >= BULK;
 	return n;
 }
 
