@@ -49,6 +49,12 @@ long lib_raw(struct ctx *c, long nr, long a, long b, long c_, long d, long e,
 	return ret;
 }
 
+/* Where to put *@n bytes, or the fewer that it is then, before a write; NULL. */
+void *lib_block(struct ctx *c, u64 *n)
+{
+	return ukl_head()->block(thread_of(c), n);
+}
+
 /* One that may wait: a signal ends it, also one that came just before. */
 long lib_call(struct ctx *c, long nr, long a, long b, long c_, long d, long e,
 	      long f)

@@ -275,6 +275,7 @@ long lib_call(struct ctx *c, long nr, long a, long b, long c_, long d, long e,
 	      long f);
 long lib_raw(struct ctx *c, long nr, long a, long b, long c_, long d, long e,
 	     long f);
+void *lib_block(struct ctx *c, u64 *n);
 long lib_call_also(struct ctx *c, struct ukl_also *also, unsigned int n,
 		   long nr, long a, long b, long c_, long d, long e, long f);
 #define LIB1(c, nr, a)	lib_raw(c, nr, (long)(a), 0, 0, 0, 0, 0)

@@ -1205,6 +1205,7 @@ long sys_sendfile(struct ctx *c, struct regs *r)
 	u64 left = r->r10, part;
 	long pos, done = 0, n, w;
 	struct stat st;
+	void *data;
 	long off;
 
 	if (is_hidden(out) || is_hidden(in))
@@ -1250,8 +1251,15 @@ long sys_sendfile(struct ctx *c, struct regs *r)
 			}
 		}
 		part = left < IO_SIZE ? left : IO_SIZE;
-		n = is_lib(c, in) ? take_file(c, in, pos, part) :
-		    any_call(c, __NR_pread64, in, c->io, part, pos);
+		data = c->io;
+		if (is_lib(c, in)) {
+			n = take_file(c, in, pos, part);
+		} else {
+			/* Where it is sent from, if there is such a place. */
+			data = lib_block(c, &part) ?: c->io;
+			n = host_call(__NR_pread64, in, (long)data, part, pos,
+				      0, 0);
+		}
 		if (!n && S_ISCHR(st.st_mode))
 			n = -EINVAL;	/* /dev/null has nothing to send */
 		if (n <= 0) {
@@ -1259,7 +1267,7 @@ long sys_sendfile(struct ctx *c, struct regs *r)
 				done = n;
 			break;
 		}
-		w = any_call(c, __NR_write, out, c->io, n, 0);
+		w = any_call(c, __NR_write, out, data, n, 0);
 		if (w <= 0) {
 			if (!done)
 				done = w;

@@ -176,6 +176,55 @@ TEST(what_stat_says)
 	SHOW(S_ISSOCK(st.st_mode));
 }
 
+/*
+ * Pieces of a file between long writes and short ones, to several sockets in
+ * turn, which take a part of some.
+ */
+TEST(sendfile_in_turns)
+{
+	static unsigned char data[700000], sent[1 << 20], got[1 << 20];
+	int fd[3][2], f = open("/tmp", O_TMPFILE | O_RDWR, 0600);
+	long i, n, len, at = 0, total = 0;
+	unsigned int random = 1;
+	int size = 65536, which;
+	off_t off;
+
+	for (i = 0; i < (long)sizeof(data); i++)
+		data[i] = i * 7 + i / 256 + i / 65536;
+	MUST(write(f, data, sizeof(data)));
+	for (i = 0; i < 3; i++) {
+		pair(fd[i]);
+		MUST(setsockopt(fd[i][0], SOL_SOCKET, SO_SNDBUF, &size,
+				sizeof(size)));
+		MUST(fcntl(fd[i][0], F_SETFL, O_NONBLOCK));
+	}
+	for (i = 0; i < 600; i++) {
+		random = random * 1103515245 + 12345;
+		which = (random >> 16) % 3;
+		off = at = (random >> 8) % 500000;
+		len = (random >> 4) % 3 ? 65536 : 1000 + (random >> 10) % 180000;
+		if ((random >> 20) % 4) {
+			n = sendfile(fd[which][0], f, &off, len);
+			if (n > 0 && off != at + n)
+				goto wrong;
+		} else {
+			n = write(fd[which][0], data + at, len);
+		}
+		if (n <= 0 || n > len)
+			goto wrong;
+		memcpy(sent, data + at, n);
+		total += n;
+		for (at = 0; at < n; at += len)
+			len = MUST(read(fd[which][1], got + at, n - at));
+		if (memcmp(sent, got, n))
+			goto wrong;
+	}
+	SHOW(total > 600 * 4096);
+	return;
+wrong:
+	printf("turn %ld: %ld of %ld at %ld\n", i, n, len, at);
+}
+
 TEST(splice_and_sendfile)
 {
 	static char data[900000], got[900000];

@@ -14,7 +14,7 @@
 #define _UAPI_UKL_ABI_H
 
 /** Raised with every change of a structure or function below. */
-#define UKL_ABI_VERSION		8
+#define UKL_ABI_VERSION		9
 
 #define UKL_MAGIC		0x4c454e52454b4c55UL	/* "UKLKERNEL" */
 #define UKL_BASE		0x200000000000UL
@@ -332,6 +332,9 @@ struct ukl_image {
 		      int ms);
 	/* Wakes whom @th's calls have woken, if that was put off. */
 	void (*wake_now)(struct ukl_thread *th);
+	/* Where @th can put what its next write to a stream sends, which is
+	 * not copied then: the first *@n bytes of it; or NULL. */
+	void *(*block)(struct ukl_thread *th, unsigned long *n);
 };
 
 #endif /* _UAPI_UKL_ABI_H */
