@@ -50,6 +50,7 @@
 #define VNET_HDR	((int)sizeof(struct virtio_net_hdr))
 #define FRAME_MAX	(65536 + ETH_HLEN + VLAN_HLEN)
 #define RX_LINEAR	1600
+#define RX_SHORT	1024
 #define RX_PAGES	20
 #define RX_ORDER	3
 #define RX_REST_MIN	2048	/* a page's rest below this is not worth it */
@@ -96,7 +97,8 @@ struct nic {
 	unsigned int		kind;
 	bool			vnet;
 	bool			capture;
-	bool			asked;	/* sent something since the last poll */
+	bool			asked;	/* sent something since the last poll … */
+	bool			said;	/* … that is not only a "yes" */
 	unsigned int		alone;	/* how rarely there is a second frame: … */
 	unsigned int		skip;	/* … for so many polls one will do */
 	u64			counts[COUNTS];
@@ -363,17 +365,27 @@ static struct sk_buff *rx_stream(struct nic *nic)
 }
 
 /*
+ * A frame that is no longer than this is enough for one poll; 0: none is.
+ *
  * One question, one small answer: asking for more only costs a call.  But
  * where many ask, there is more, and each poll has its price.  So the second
  * frame is asked for less and less often as long as there is none; if there
  * is, and it was not asked for, the descriptor stays readable.
+ *
+ * After mere acknowledgements one short frame is enough in any case: who sends
+ * a row of them waits for no answer, and writes more into each while we do
+ * not hurry.
  */
-static bool rx_one_will_do(struct nic *nic)
+static unsigned int rx_enough(struct nic *nic)
 {
-	if (!nic->asked || nic->kind == UKL_DEV_STREAM || !nic->skip)
-		return false;
+	if (!nic->asked || nic->kind == UKL_DEV_STREAM)
+		return 0;
+	if (!nic->said)
+		return RX_SHORT;
+	if (!nic->skip)
+		return 0;
 	nic->skip--;
-	return true;
+	return RX_LINEAR;
 }
 
 static void rx_asked_for_all(struct nic *nic, int got)
@@ -388,12 +400,12 @@ static void rx_asked_for_all(struct nic *nic, int got)
 static int nic_poll(struct napi_struct *napi, int budget)
 {
 	struct nic *nic = container_of(napi, struct nic, napi);
-	bool one = rx_one_will_do(nic);
+	unsigned int enough = rx_enough(nic);
 	struct sk_buff *skb;
 	unsigned int len;
 	int done = 0;
 
-	nic->asked = false;
+	nic->asked = nic->said = false;
 	nic->counts[RX_POLLS]++;
 	tx_settle(nic);
 	tx_reclaim(nic);
@@ -413,10 +425,10 @@ static int nic_poll(struct napi_struct *napi, int budget)
 		nic->dev->stats.rx_bytes += len;
 		skb->protocol = eth_type_trans(skb, nic->dev);
 		napi_gro_receive(napi, skb);
-		if (one && len <= RX_LINEAR)
+		if (len <= enough)
 			break;
 	}
-	if (!one)
+	if (!enough)
 		rx_asked_for_all(nic, done);
 	if (done)
 		ukl_last_frame = get_cycles();
@@ -455,6 +467,7 @@ static int tx_pieces(struct sk_buff *skb, struct iovec *iov)
 static void tx_count(struct nic *nic, const struct sk_buff *skb)
 {
 	nic->asked = true;
+	nic->said |= !skb_is_tcp_pure_ack(skb);
 	nic->counts[TX_LARGE] += skb_is_gso(skb);
 	nic->dev->stats.tx_packets++;
 	nic->dev->stats.tx_bytes += skb->len;
