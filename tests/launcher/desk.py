@@ -79,9 +79,13 @@ class Desk:
         return self._do(self.line("ukl", *arguments))
 
     def start(self, *arguments: object) -> subprocess.Popen[str]:
-        """``ukl-run ARGUMENT...`` in the background, with pipes."""
+        """``ukl-run ARGUMENT...`` in the background, with pipes.
+
+        With signals as on a terminal, if these tests run under nohup, too.
+        """
+        signals = "--default-signal=HUP,INT,QUIT"
         return subprocess.Popen(
-            self.line("run", *arguments),
+            ["env", signals, *self.line("run", *arguments)],
             env=self.env(),
             cwd=self.directory,
             stdin=subprocess.PIPE,
