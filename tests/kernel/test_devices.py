@@ -20,6 +20,7 @@ from hijack.instance import Instance
 MINE = "10.91.0.1"
 THEIRS = "10.91.0.2"
 MY_MAC = bytes.fromhex("020000000001")
+THEIR_MAC = bytes.fromhex("020000000002")
 BROADCAST = b"\xff" * 6
 
 
@@ -98,6 +99,16 @@ def answer_to(link: Datagrams | Stream, kind: int) -> bytes:
             return frame
 
 
+def boot_on(
+    boot: Callable[..., Instance], run: Any, kind: str, end: socket.socket
+) -> Instance:
+    """An instance with THEIRS, whose interface is a descriptor of ours."""
+    spec = f"{kind},fd={end.fileno()},mac={THEIR_MAC.hex(':')}"
+    instance = boot(devices=[spec])
+    run("devices", instance, "address", "eth0", THEIRS).passes()
+    return instance
+
+
 @pytest.mark.parametrize(
     ("kind", "socket_kind", "link"),
     [
@@ -116,14 +127,12 @@ def test_frames_in_a_descriptor(
     """The instance answers ARP and pings that we write by hand."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket_kind)
     with ours, theirs:
+        boot_on(boot, run, kind, theirs)
         ours.settimeout(5)
-        mac = "02:00:00:00:00:02"
-        instance = boot(devices=[f"{kind},fd={theirs.fileno()},mac={mac}"])
-        run("devices", instance, "address", "eth0", THEIRS).passes()
         end = link(ours)
         end.send(arp_request())
         reply = answer_to(end, 0x0806)
-        assert reply[6:12] == bytes.fromhex(mac.replace(":", ""))
+        assert reply[6:12] == THEIR_MAC
         for size in (1, 56, 1400):
             payload = os.urandom(size)
             end.send(echo_request(reply[6:12], payload))
@@ -241,10 +250,8 @@ def test_many_frames_wait(boot: Callable[..., Instance], run: Any) -> None:
     """What has piled up is read in few polls, soon after a time of lone frames."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
+        instance = boot_on(boot, run, "fd", theirs)
         ours.settimeout(5)
-        mac = "02:00:00:00:00:02"
-        instance = boot(devices=[f"fd,fd={theirs.fileno()},mac={mac}"])
-        run("devices", instance, "address", "eth0", THEIRS).passes()
         link = Datagrams(ours)
         link.send(arp_request())
         answer_to(link, 0x0806)
@@ -256,7 +263,7 @@ def test_many_frames_wait(boot: Callable[..., Instance], run: Any) -> None:
         def ask(count: int) -> None:
             for i in range(count):
                 payload = struct.pack("!I", i)
-                link.send(echo_request(bytes.fromhex(mac.replace(":", "")), payload))
+                link.send(echo_request(THEIR_MAC, payload))
 
         def answers(count: int) -> list[int]:
             return [
