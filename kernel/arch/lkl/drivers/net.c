@@ -22,6 +22,13 @@
  * the kernel host writes them (native.c) while this kernel goes on, if there
  * is a host CPU for it.  Frames that come later queue up behind them.
  *
+ * Who writes a little at a time gathers only while he waits.  The window of a
+ * neighbour behind a TAP device, which Linux lets grow by what comes in a
+ * millisecond or more, never makes him: each of his writes is a frame, and costs
+ * both sides as much as one of 64 KB.  So the receive buffers of near
+ * connections, those whose answers take less than 100 us, are kept at 1 MB, and
+ * smaller as long as much of what comes is in short frames (bound_learn()).
+ *
  * A frame is read into a short linear buffer followed by pages.  Small frames
  * stay in the buffer and leave the pages for the next read; large ones take
  * the pages along, which saves a copy.
@@ -64,6 +71,12 @@
 #define LONG_FRAME	(32 * 1024)	/* worth another CPU's attention … */
 #define LONG_US		250	/* … this soon after the one before */
 #define STREAM_BUF	(256 * 1024)
+#define NEAR_US		100	/* round trip of a neighbour */
+#define NEAR_MAX	(1 << 20)	/* its buffer: 40 Gbit/s in that time … */
+#define NEAR_MIN	(128 * 1024)	/* … and while frames are short */
+#define NEAR_TURN	(256 * 1024)	/* bytes between two looks at them */
+#define DATA_MIN	128	/* below, a frame is a mere acknowledgement */
+#define DATA_SHORT	4096
 #define FDB_SIZE	64
 
 struct rx_page {
@@ -102,6 +115,10 @@ struct nic {
 	unsigned int		alone;	/* how rarely there is a second frame: … */
 	unsigned int		skip;	/* … for so many polls one will do */
 	u64			counts[COUNTS];
+
+	/* What came in since bound_learn(), and what a neighbour may send. */
+	unsigned int		came, came_short;	/* bytes */
+	int			bound;
 
 	/* The frame that is not given back yet, and its socket's row. */
 	struct sk_buff		*sent;
@@ -397,6 +414,15 @@ static void rx_asked_for_all(struct nic *nic, int got)
 	nic->skip = nic->alone;
 }
 
+static void rx_count(struct nic *nic, unsigned int len)
+{
+	if (len < DATA_MIN)
+		return;
+	nic->came += len;
+	if (len < DATA_SHORT)
+		nic->came_short += len;
+}
+
 static int nic_poll(struct napi_struct *napi, int budget)
 {
 	struct nic *nic = container_of(napi, struct nic, napi);
@@ -423,6 +449,7 @@ static int nic_poll(struct napi_struct *napi, int budget)
 			capture_frame(nic, skb);
 		nic->dev->stats.rx_packets++;
 		nic->dev->stats.rx_bytes += len;
+		rx_count(nic, len);
 		skb->protocol = eth_type_trans(skb, nic->dev);
 		napi_gro_receive(napi, skb);
 		if (len <= enough)
@@ -743,6 +770,40 @@ static bool tx_by_gate(struct nic *nic, struct sk_buff *skb)
 	return true;
 }
 
+/*
+ * A buffer in which a little less comes than is sent makes the sender gather
+ * all the time; in a larger one he catches up, and then he sends short frames
+ * until it is full again.  Where the frames are long anyway it costs the time
+ * that the two could work beside each other.
+ */
+static void bound_learn(struct nic *nic)
+{
+	if (nic->came_short > nic->came / 8)
+		nic->bound -= nic->bound / 4;
+	else
+		nic->bound += nic->bound / 32;
+	nic->bound = clamp(nic->bound, NEAR_MIN, NEAR_MAX);
+	nic->came = nic->came_short = 0;
+}
+
+/*
+ * An acknowledgement of @sk leaves.  What is promised already stays so: Linux
+ * lets the buffer grow again, if it must, rather than drop any of it.
+ */
+static void bound_buffer(struct nic *nic, struct sock *sk)
+{
+	struct tcp_sock *tp = tcp_sk(sk);
+
+	if (nic->came >= NEAR_TURN)
+		bound_learn(nic);
+	if (sk->sk_rcvbuf <= nic->bound || tcp_min_rtt(tp) > NEAR_US ||
+	    (sk->sk_userlocks & SOCK_RCVBUF_LOCK))
+		return;
+	WRITE_ONCE(sk->sk_rcvbuf, nic->bound);
+	WRITE_ONCE(tp->window_clamp, tcp_win_from_space(sk, nic->bound));
+	tp->rcv_ssthresh = min(tp->rcv_ssthresh, tp->window_clamp);
+}
+
 static netdev_tx_t nic_xmit(struct sk_buff *skb, struct net_device *dev)
 {
 	struct nic *nic = netdev_priv(dev);
@@ -754,6 +815,9 @@ static netdev_tx_t nic_xmit(struct sk_buff *skb, struct net_device *dev)
 	int n = 0;
 	long sent;
 
+	if (nic->kind == UKL_DEV_TAP && skb->sk &&
+	    skb_is_tcp_pure_ack(skb) && sk_fullsock(skb->sk))
+		bound_buffer(nic, skb->sk);
 	if (nic->kind == UKL_DEV_USER && tx_by_gate(nic, skb))
 		return NETDEV_TX_OK;
 	if (nic->kind == UKL_DEV_TAP && tx_queue(nic, skb))
@@ -988,6 +1052,7 @@ long ukl_netdev_add(unsigned int slot, const struct ukl_dev *spec)
 		free_netdev(dev);
 		return -ENOMEM;
 	}
+	nic->bound = NEAR_MAX;
 	netif_napi_add(dev, &nic->napi, nic_poll);
 	dev->priv_destructor = nic_free;
 	err = register_netdev(dev);
