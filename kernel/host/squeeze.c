@@ -28,9 +28,10 @@
  * What he may send is bounded twice.  The receive buffer (SO_RCVBUF) says how much
  * comes before it is read.  The window that he is told (TCP_WINDOW_CLAMP) says how
  * much is under way, and opens again as it comes, as long as there is buffer.  It
- * is kept to so many packets as have room in the buffer, where short ones take
- * several times their length: one that finds none is lost, and if it was the last
- * it is sent again after 200 ms.
+ * is kept to what has room in the buffer as short packets, which take up to
+ * fourteen times their length there: one that finds none is lost, and if it was
+ * the last it is sent again after 200 ms.  How many times it is is seen before,
+ * as long as he is left alone.
  */
 #define _GNU_SOURCE
 #include "host.h"
@@ -56,7 +57,11 @@
 #define SIZE_MOST	(192 * 1024)
 #define WIDE		512	/* packets as long as this take a larger one */
 #define LONG		4096	/* packets, over a loopback */
-#define AHEAD_PACKETS	128	/* a window has: they take much memory */
+#define AHEAD_PACKETS	128	/* a window has, if they are small */
+#define HEAVY		900	/* bytes that one takes beside its data, perhaps */
+#define WEIGHED_LEAST	65536	/* to tell better */
+#define WEIGHED_MOST	65536	/* in what is longer are packets that gathered */
+#define BRISK		700	/* packets as long as this are not waited for … */
 #define LEAST_WINDOW	4096
 #define ROOM		16384	/* for the heads of packets */
 #define LOOK_NS		20000
@@ -110,12 +115,10 @@ static void take_nap(long ns)
 		nanosleep(&nap, NULL);
 }
 
-/* @n bytes came at once. */
-static void learn(struct squeeze *q, int n)
+static void learn_cycle(struct squeeze *q)
 {
 	long now = monotonic_ns(), took = now - q->turned;
 
-	q->full += q->full ? (n - q->full) / 8 : n;
 	if (q->turned && took < FILL_NS)
 		q->cycle += (took - q->cycle) / 8;
 	q->turned = now;
@@ -129,6 +132,9 @@ static int come_at_once(const struct squeeze *q, int fd)
 {
 	int before, now = queued(fd);
 
+	/* … once they have filled it. */
+	if (q->brisk && now >= q->full - q->full / 8)
+		return now;
 	do {
 		before = now;
 		take_nap(LOOK_NS);
@@ -145,6 +151,17 @@ static int memory_of(int fd)
 
 	getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info, &size);
 	return info[SK_MEMINFO_RMEM_ALLOC];
+}
+
+/* How much memory his packets take. */
+static void weigh(struct squeeze *q, int fd)
+{
+	int n = queued(fd);
+
+	if (n <= 0 || n >= WEIGHED_MOST)
+		return;
+	q->weight += memory_of(fd);
+	q->weighed += n;
 }
 
 /* Until nothing comes; -1: something always does. */
@@ -191,7 +208,7 @@ static int wait_full(struct squeeze *q, int fd)
 		return 0;
 	}
 	if (came >= q->full / 2) {
-		learn(q, came);
+		learn_cycle(q);
 		q->missed = 0;
 		q->nap -= q->found ? q->cycle / 128 : q->nap / 6;
 		if (q->nap < NAP_LEAST)
@@ -258,6 +275,7 @@ static void end_stint(struct squeeze *q, int fd)
 {
 	squeeze_end(q, fd);
 	q->since = 0;
+	q->weight = q->weighed = 0;
 }
 
 static int leave(struct squeeze *q, int fd)
@@ -287,15 +305,20 @@ static void plan(struct squeeze *q, const struct tcp_info *info, long packet)
 	q->size = packet < WIDE ? SIZE : SIZE + AHEAD_PACKETS * packet;
 	if (q->size > SIZE_MOST)
 		q->size = SIZE_MOST;
-	q->window = info->tcpi_advmss < LONG ? AHEAD_PACKETS * packet :
-		    q->size;
+	q->packet = packet;
+	if (q->weighed < WEIGHED_LEAST) {
+		q->weight = packet + HEAVY;
+		q->weighed = packet;
+	}
+	q->loopback = info->tcpi_advmss >= LONG;
+	q->brisk = packet >= BRISK;
 	q->nap_most = q->size * (packet < WIDE ? 1000L : 500L) / packet;
 	if (q->nap_most > NAP_MOST)
 		q->nap_most = NAP_MOST;
 	q->nap = q->cycle = q->nap_most;
 	q->much = FASTER * packet;
 	q->opening = OPENING;
-	q->full = q->found = q->missed = q->in_vain = 0;
+	q->found = q->missed = q->in_vain = 0;
 	q->turned = 0;
 }
 
@@ -306,6 +329,7 @@ static int start(struct squeeze *q, int fd)
 
 	if (q->again && now < q->again)
 		return -1;
+	weigh(q, fd);
 	if (q->since && now - q->since < TRIAL_NS)
 		return -1;
 	seen = look_at(fd);
@@ -324,7 +348,7 @@ static int start(struct squeeze *q, int fd)
 	q->rate = rate;
 	q->squeezed = 1;
 	q->before = get_size(fd);
-	clamp(fd, seen.info.tcpi_advmss < LONG ? LEAST_WINDOW : q->window);
+	clamp(fd, q->loopback ? q->size : LEAST_WINDOW);
 	/*
 	 * What he was told he may send he may send still.  Hosts before Linux
 	 * 6.2 do not say; mostly it is half of the buffer.
@@ -334,11 +358,28 @@ static int start(struct squeeze *q, int fd)
 	return 1;
 }
 
+/*
+ * How much may be under way: what has room as short packets.  With small ones it
+ * is full ones to the last, or his TCP cuts them; with others something to spare.
+ */
+static int window_for(const struct squeeze *q, long size)
+{
+	long window = AHEAD_PACKETS * q->packet;
+
+	if (q->loopback)
+		return size / 4;
+	if (q->packet < WIDE)
+		return window < size / 4 ? window : size / 4;
+	return 3 * size * q->weighed / (4 * q->weight);
+}
+
 static int begin(struct squeeze *q, int fd)
 {
 	struct seen seen = look_at(fd);
+	int size;
 
-	if (seen.info.tcpi_bytes_received < q->ahead)
+	/* More than there will be room for would be taken for a lack of it. */
+	if (seen.info.tcpi_bytes_received < q->ahead || queued(fd) > q->size)
 		return 1;
 	q->ahead = 0;
 	q->judged = 0;
@@ -348,11 +389,13 @@ static int begin(struct squeeze *q, int fd)
 		q->stint = STINT_MOST;
 	q->until = monotonic_ns() + q->stint;
 	set_size(fd, q->size);
+	/* net.core.rmem_max may not allow as much as it was asked for. */
+	size = get_size(fd);
+	q->window = window_for(q, size);
+	/* Long packets take little more memory than they have bytes. */
+	q->full = size - q->window;
 	if (wait_full(q, fd))
 		return leave(q, fd);
-	/* net.core.rmem_max may not allow as much as it was asked for. */
-	if (q->window > get_size(fd) / 4)
-		q->window = get_size(fd) / 4;
 	clamp(fd, q->window);
 	begin_trial(q, &seen.info);
 	return 0;
