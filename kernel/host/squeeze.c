@@ -61,7 +61,7 @@
 #define HEAVY		900	/* bytes that one takes beside its data, perhaps */
 #define WEIGHED_LEAST	65536	/* to tell better */
 #define WEIGHED_MOST	65536	/* in what is longer are packets that gathered */
-#define BRISK		700	/* packets as long as this are not waited for … */
+#define BRISK		700	/* packets as long as this take most, and are … */
 #define LEAST_WINDOW	4096
 #define ROOM		16384	/* for the heads of packets */
 #define LOOK_NS		20000
@@ -132,7 +132,7 @@ static int come_at_once(const struct squeeze *q, int fd)
 {
 	int before, now = queued(fd);
 
-	/* … once they have filled it. */
+	/* … not waited for once they have filled it. */
 	if (q->brisk && now >= q->full - q->full / 8)
 		return now;
 	do {
@@ -302,9 +302,8 @@ static int may_gain(const struct tcp_info *info, long packet)
 
 static void plan(struct squeeze *q, const struct tcp_info *info, long packet)
 {
-	q->size = packet < WIDE ? SIZE : SIZE + AHEAD_PACKETS * packet;
-	if (q->size > SIZE_MOST)
-		q->size = SIZE_MOST;
+	q->size = packet < WIDE ? SIZE :
+		  packet < BRISK ? SIZE + AHEAD_PACKETS * packet : SIZE_MOST;
 	q->packet = packet;
 	if (q->weighed < WEIGHED_LEAST) {
 		q->weight = packet + HEAVY;
