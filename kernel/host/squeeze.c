@@ -133,7 +133,7 @@ static int come_at_once(const struct squeeze *q, int fd)
 	int before, now = queued(fd);
 
 	/* … not waited for once they have filled it. */
-	if (q->brisk && now >= q->full - q->full / 8)
+	if (q->packet >= BRISK && now >= q->full - q->full / 8)
 		return now;
 	do {
 		before = now;
@@ -310,7 +310,6 @@ static void plan(struct squeeze *q, const struct tcp_info *info, long packet)
 		q->weighed = packet;
 	}
 	q->loopback = info->tcpi_advmss >= LONG;
-	q->brisk = packet >= BRISK;
 	q->nap_most = q->size * (packet < WIDE ? 1000L : 500L) / packet;
 	if (q->nap_most > NAP_MOST)
 		q->nap_most = NAP_MOST;

@@ -12,7 +12,6 @@ struct squeeze {
 	long packet;		/* how long his were, on an average, … */
 	long weight, weighed;	/* … and how much memory so many bytes of them took */
 	int loopback;		/* he is on this host, in this namespace */
-	int brisk;		/* his packets are long enough not to be waited for */
 	int full;		/* bytes that come at once when it has opened, … */
 	int much;		/* … in a look more than this, if they had gathered */
 	long nap, nap_most;	/* ns, then it is read … */

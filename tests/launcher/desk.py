@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -117,6 +119,31 @@ class Desk:
     def settle(self) -> None:
         """Wait until no instance is left; fails if one stays."""
         wait_for(lambda: not self.hosts() and not self.instances, "an instance stays")
+
+
+def in_a_namespace(*words: object, seconds: float) -> subprocess.CompletedProcess[str]:
+    """A command in a network namespace of its own, root or not.
+
+    ``ukl-run`` in it has a runtime directory of its own, which has to be empty soon.
+    """
+    where = Path(tempfile.mkdtemp(prefix="ukl-t-"))
+    mine = [] if os.geteuid() == 0 else ["-r"]
+    try:
+        done = subprocess.run(
+            ["unshare", *mine, "-n", *(str(word) for word in words)],
+            env=os.environ | {"XDG_RUNTIME_DIR": str(where)},
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+        ukl = where / "ukl"
+        wait_for(
+            lambda: not ukl.is_dir() or not any(ukl.iterdir()), "an instance stays"
+        )
+    finally:
+        shutil.rmtree(where)
+    return done
 
 
 def wait_for(what: Callable[[], object], complaint: str, seconds: float = 15) -> None:

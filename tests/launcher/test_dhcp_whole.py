@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from desk import wait_for
+from desk import in_a_namespace, wait_for
 from test_scripts_whole import NOBODY, Site, as_nobody
 from tinytree import ROOT
 
@@ -506,23 +506,11 @@ def test_the_example_on_a_tap(tmp_path: Path, kernel_image: Path) -> None:
     """The server is a program of the host, in a network namespace of the test's."""
     options = OPTIONS.format(net="10.9.0") + "option router 10.9.0.1\n"
     server = Server(tmp_path / "server", options=options, interface="br0")
-    where = Path(tempfile.mkdtemp(prefix="ukl-d-"))
-    try:
-        mine = [] if os.geteuid() == 0 else ["-r"]
-        done = subprocess.run(
-            [
-                *("unshare", *mine, "-n", "sh", "-c", IN_A_NAMESPACE, "sh"),
-                *(server.where / "conf", ROOT, f"{LOOK}; ping -q -c 2 10.9.0.1"),
-            ],
-            env=os.environ | {"XDG_RUNTIME_DIR": str(where)},
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-        assert list((where / "ukl").iterdir()) == []
-    finally:
-        shutil.rmtree(where)
+    done = in_a_namespace(
+        *("sh", "-c", IN_A_NAMESPACE, "sh", server.where / "conf", ROOT),
+        f"{LOOK}; ping -q -c 2 10.9.0.1",
+        seconds=PATIENCE,
+    )
     words = done.stdout.splitlines()
     (address,) = (one for one in addresses(words[0]) if "." in one)
     assert "nameserver 10.9.0.1" in words

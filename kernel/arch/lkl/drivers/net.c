@@ -800,8 +800,14 @@ static void bound_buffer(struct nic *nic, struct sock *sk)
 	    (sk->sk_userlocks & SOCK_RCVBUF_LOCK))
 		return;
 	WRITE_ONCE(sk->sk_rcvbuf, nic->bound);
-	WRITE_ONCE(tp->window_clamp, tcp_win_from_space(sk, nic->bound));
+	/* Who has set TCP_WINDOW_CLAMP may have asked for less. */
+	WRITE_ONCE(tp->window_clamp,
+		   min_t(u32, tp->window_clamp,
+			 tcp_win_from_space(sk, nic->bound)));
 	tp->rcv_ssthresh = min(tp->rcv_ssthresh, tp->window_clamp);
+	/* What makes it grow again, up to a higher bound. */
+	tp->rcvq_space.space = min_t(u32, tp->rcvq_space.space,
+				     tp->window_clamp);
 }
 
 static netdev_tx_t nic_xmit(struct sk_buff *skb, struct net_device *dev)
