@@ -63,6 +63,7 @@
 #endif
 
 #define CHUNK		(128 * 1024)	/* fits the second-level cache */
+#define WHOLE		(256 * 1024)	/* a queue that was waited for */
 #define TURN		(8 * CHUNK)	/* of one direction, before others */
 #define BULK		(16 * 1024)	/* as much at a time is not copied */
 #define EVENTS		64
@@ -157,7 +158,7 @@ struct splice {
 	int n_pieces;
 	long room;				/* there was for it */
 	struct ukl_piece piece[UKL_BULK_PIECES];
-	uint8_t buffer[CHUNK];
+	uint8_t buffer[WHOLE];
 	int n_ahead;
 	uint8_t ahead[2 * EVENTS][AHEAD];
 };
@@ -339,8 +340,9 @@ static long read_from(struct splice *s, struct flow *f, struct way *w)
 {
 	struct msghdr msg = { .msg_iov = (void *)s->piece };
 	long n = w->n_ahead;
+	int whole = w == &f->in && f == s->squeezed &&
+		    squeeze_is_whole(&f->squeeze);
 
-	s->room = CHUNK;
 	if (n) {
 		w->n_ahead = 0;
 		s->how = COPIED;
@@ -357,15 +359,17 @@ static long read_from(struct splice *s, struct flow *f, struct way *w)
 		}
 	}
 	s->n_pieces = 1;
-	if (w == &f->in && w->bulk && !make_room(s)) {
+	if (w == &f->in && w->bulk && !whole && !make_room(s)) {
 		s->how = ROOMED;
 	} else {
 		s->how = COPIED;
-		s->piece[0] = (struct ukl_piece){ s->buffer, CHUNK };
+		s->piece[0].data = s->buffer;
+		s->piece[0].size = whole ? WHOLE : CHUNK;
 	}
+	s->room = s->piece[0].size;
 	msg.msg_iovlen = s->n_pieces;
 	if (w == &f->out)
-		n = call(s, recvfrom, f->inner, s->buffer, CHUNK, MSG_DONTWAIT);
+		n = call(s, recvfrom, f->inner, s->buffer, s->room, MSG_DONTWAIT);
 	else
 		n = recvmsg(f->host, &msg, MSG_DONTWAIT);
 	if (n < 0 && w == &f->in)
@@ -1030,7 +1034,7 @@ static int read_first(struct splice *s, struct flow *f)
 	if (n < 0)
 		return n;
 	w->ended = !n;
-	w->can_read = n == CHUNK;
+	w->can_read = n == s->room;
 	if (!n)
 		return 0;
 	note_piece(s, f, w, n);

@@ -438,6 +438,11 @@ int squeeze(struct squeeze *q, int fd)
 	return 0;
 }
 
+int squeeze_is_whole(const struct squeeze *q)
+{
+	return q->squeezed && q->packet >= BRISK;
+}
+
 void squeeze_end(struct squeeze *q, int fd)
 {
 	int unlocked = 0;

@@ -40,6 +40,12 @@ struct squeeze {
  */
 int squeeze(struct squeeze *q, int fd);
 
+/*
+ * Whether all that is queued is to be read at once: each read tells him that he
+ * may go on, and he had better be told once.
+ */
+int squeeze_is_whole(const struct squeeze *q);
+
 /* Gives the window back to the host, if it was squeezed. */
 void squeeze_end(struct squeeze *q, int fd);
 
