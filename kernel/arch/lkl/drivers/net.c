@@ -20,7 +20,10 @@
  * A TAP device runs the host's receive path in the call that writes a frame.
  * While a socket sends long frames, they are therefore queued, and a thread of
  * the kernel host writes them (native.c) while this kernel goes on, if there
- * is a host CPU for it.  Frames that come later queue up behind them.
+ * is a host CPU for it.  Frames that come later queue up behind them.  Whether
+ * all frames are better queued depends on what that CPU would do otherwise, and
+ * on whether who sends has more to do or waits for an answer to this very
+ * frame: that is tried now and then (weigh.c).
  *
  * Who writes a little at a time gathers only while he waits.  The window of a
  * neighbour behind a TAP device, which Linux lets grow by what comes in a
@@ -53,6 +56,7 @@
 #include <uapi/asm/unistd.h>
 #include "../kernel/send.h"
 #include "net.h"
+#include "weigh.h"
 
 #define VNET_HDR	((int)sizeof(struct virtio_net_hdr))
 #define FRAME_MAX	(65536 + ETH_HLEN + VLAN_HLEN)
@@ -70,6 +74,7 @@
 #define SETTLE_NS	(1 * NSEC_PER_MSEC)	/* if nobody comes by */
 #define LONG_FRAME	(32 * 1024)	/* worth another CPU's attention … */
 #define LONG_US		250	/* … this soon after the one before */
+#define LONG_ROOM	8	/* takes the room of so many in the queue */
 #define STREAM_BUF	(256 * 1024)
 #define NEAR_US		100	/* round trip of a neighbour */
 #define NEAR_MAX	(1 << 20)	/* its buffer: 40 Gbit/s in that time … */
@@ -77,6 +82,7 @@
 #define NEAR_TURN	(256 * 1024)	/* bytes between two looks at them */
 #define DATA_MIN	128	/* below, a frame is a mere acknowledgement */
 #define DATA_SHORT	4096
+#define BARE		66	/* headers of Ethernet, IPv4 and TCP */
 #define FDB_SIZE	64
 
 struct rx_page {
@@ -130,6 +136,8 @@ struct nic {
 	/* The queue to the sender. */
 	unsigned long		long_at;	/* cycles: the last long frame */
 	unsigned int		reclaimed;	/* of its frames */
+	unsigned int		taken;	/* of its room */
+	struct ukl_weigh	queue_all;
 
 	struct sk_buff		*skb;	/* linear buffer of the next frame */
 	struct rx_page		rx[RX_PAGES];
@@ -414,8 +422,16 @@ static void rx_asked_for_all(struct nic *nic, int got)
 	nic->skip = nic->alone;
 }
 
+/* What tells which way of sending is better: data of either direction. */
+static void weigh_data(struct nic *nic, unsigned int len)
+{
+	if (len > BARE)
+		nic->queue_all.bytes += len - BARE;
+}
+
 static void rx_count(struct nic *nic, unsigned int len)
 {
+	weigh_data(nic, len);
 	if (len < DATA_MIN)
 		return;
 	nic->came += len;
@@ -591,9 +607,15 @@ static bool tx_queued(const struct nic *nic)
 	return nic->reclaimed != ukl.sendq[nic->slot].queued;
 }
 
-static unsigned int tx_room(const struct nic *nic)
+static bool tx_full(const struct nic *nic)
 {
-	return UKL_FRAMES - (ukl.sendq[nic->slot].queued - nic->reclaimed);
+	return nic->taken > UKL_FRAMES - LONG_ROOM;
+}
+
+/* More than a few long frames are not in the caches any more when written. */
+static unsigned int tx_room_of(const struct sk_buff *skb)
+{
+	return skb->len >= LONG_FRAME ? LONG_ROOM : 1;
 }
 
 static struct ukl_frame *tx_frame(const struct nic *nic, unsigned int number)
@@ -612,26 +634,55 @@ static void tx_reclaim(struct nic *nic)
 	for (; nic->reclaimed != sent; nic->reclaimed++) {
 		frame = tx_frame(nic, nic->reclaimed);
 		nic->dev->stats.tx_dropped += frame->lost;
+		nic->taken -= tx_room_of(frame->skb);
 		dev_consume_skb_any(frame->skb);
 	}
 	if (netif_queue_stopped(nic->dev))
 		netif_wake_queue(nic->dev);
 }
 
+/* Should @skb wait for the sender even if no other frame does? */
+static bool tx_may_wait(struct nic *nic, const struct sk_buff *skb)
+{
+	unsigned long now = get_cycles();
+	bool wait;
+
+	if (!READ_ONCE(ukl.sendq[nic->slot].useful))
+		return false;
+	weigh_data(nic, skb->len);
+	wait = ukl_weigh(&nic->queue_all, now);
+	if (skb->len >= LONG_FRAME) {
+		wait |= now - nic->long_at < long_cycles;
+		nic->long_at = now;
+	}
+	return wait;
+}
+
+/* No more for now: the sender says when half of it is written. */
+static void tx_queue_full(struct nic *nic)
+{
+	struct ukl_sendq *q = &ukl.sendq[nic->slot];
+	struct ukl_frames *frames = ukl_frames[nic->slot];
+
+	netif_stop_queue(nic->dev);
+	WRITE_ONCE(frames->half,
+		   q->queued - (q->queued - nic->reclaimed) / 2);
+	__atomic_store_n(&frames->full, true, __ATOMIC_SEQ_CST);
+	/* It may have written them before it could see that. */
+	if (__atomic_load_n(&q->sent, __ATOMIC_SEQ_CST) == q->queued)
+		tx_reclaim(nic);
+}
+
 /* Queues @skb for the sender, unless it is better written at once. */
 static bool tx_queue(struct nic *nic, struct sk_buff *skb)
 {
 	struct ukl_sendq *q = &ukl.sendq[nic->slot];
-	unsigned long now = get_cycles();
 	struct ukl_frame *frame;
-	bool in_row = false;
+	bool wait;
 
 	tx_reclaim(nic);
-	if (skb->len >= LONG_FRAME) {
-		in_row = now - nic->long_at < long_cycles;
-		nic->long_at = now;
-	}
-	if (!tx_queued(nic) && !(in_row && READ_ONCE(q->useful)))
+	wait = tx_may_wait(nic, skb);
+	if (!wait && !tx_queued(nic))
 		return false;
 	tx_settle(nic);
 	frame = tx_frame(nic, q->queued);
@@ -641,6 +692,7 @@ static bool tx_queue(struct nic *nic, struct sk_buff *skb)
 		return true;
 	}
 	frame->skb = skb;
+	nic->taken += tx_room_of(skb);
 	frame->iov[0] = (struct iovec){ &frame->hdr, VNET_HDR };
 	frame->n = 1 + tx_pieces(skb, frame->iov + 1);
 	if (nic->capture)
@@ -652,11 +704,8 @@ static bool tx_queue(struct nic *nic, struct sk_buff *skb)
 	    __atomic_exchange_n(&q->sleeps, 0, __ATOMIC_SEQ_CST))
 		ukl_hostcall(__NR_futex, (long)&q->sleeps, 1 /* WAKE */, 1, 0,
 			     0, 0);
-	if (!tx_room(nic)) {
-		netif_stop_queue(nic->dev);
-		__atomic_store_n(&ukl_frames[nic->slot]->full, true,
-				 __ATOMIC_SEQ_CST);
-	}
+	if (tx_full(nic))
+		tx_queue_full(nic);
 	if (!hrtimer_active(&nic->settle))
 		hrtimer_start(&nic->settle, ns_to_ktime(SETTLE_NS),
 			      HRTIMER_MODE_REL_SOFT);

@@ -1354,7 +1354,7 @@ static void native_sender_loop(struct ukl_thread *th, unsigned int slot)
 		frame->lost = n < 0;
 		SHARED_STORE(&q->sent, q->sent + 1);
 		if (SHARED_LOAD(&frames->full) &&
-		    SHARED_LOAD(&q->queued) - q->sent <= UKL_FRAMES / 2) {
+		    (int)(q->sent - SHARED_LOAD(&frames->half)) >= 0) {
 			SHARED_STORE(&frames->full, false);
 			interrupt(th, UKL_IRQ_DEV(slot));
 		}

@@ -8,7 +8,7 @@
 #include <linux/virtio_net.h>
 #include <ukl/abi.h>
 
-#define UKL_FRAMES	16	/* a queue's length: a power of two */
+#define UKL_FRAMES	128	/* a queue's length: a power of two */
 #define UKL_FRAME_IOV	(MAX_SKB_FRAGS + 3)
 
 struct ukl_frame {
@@ -22,7 +22,8 @@ struct ukl_frame {
 /* The queue of a slot; where it stands is in ukl.sendq[]. */
 struct ukl_frames {
 	struct ukl_frame	frame[UKL_FRAMES];	/* number i at i % … */
-	bool			full;	/* raise an interrupt at half */
+	bool			full;	/* raise an interrupt … */
+	unsigned int		half;	/* … when so many have been written */
 };
 
 extern struct ukl_frames *ukl_frames[UKL_MAX_DEVS];

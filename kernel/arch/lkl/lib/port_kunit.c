@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* KUnit tests of the port's own: copies, fills, user memory, blocks, delays. */
+/*
+ * KUnit tests of the port's own: copies, fills, user memory, blocks, delays,
+ * weighing.
+ */
 #include <kunit/test.h>
 #include <linux/delay.h>
 #include <linux/mm.h>
@@ -7,6 +10,7 @@
 #include <linux/timex.h>
 #include <linux/uaccess.h>
 #include <asm/ukl.h>
+#include "../drivers/weigh.h"
 #include "../kernel/copy.h"
 
 #define SIZE	640
@@ -227,6 +231,72 @@ static void delays_last(struct kunit *test)
 	KUNIT_EXPECT_GE(test, get_cycles() - start, khz / 5);
 }
 
+/* A load of 100 bytes per event, which come every so many cycles. */
+struct load {
+	struct ukl_weigh	w;
+	unsigned long		now, end;
+	unsigned int		cycles, cycles_other;
+	unsigned int		events, other;
+};
+
+/* How many events out of a thousand went the other way in @turns turns. */
+static unsigned int other_share(struct load *load, unsigned int turns)
+{
+	unsigned long ms = ukl_boot_info.tsc_khz;
+	bool other;
+
+	load->end = load->now + turns * ms * UKL_WEIGH_US / 1000;
+	load->events = load->other = 0;
+	while (load->now < load->end) {
+		other = ukl_weigh(&load->w, load->now);
+		load->w.bytes += 100;
+		load->events++;
+		load->other += other;
+		load->now += other ? load->cycles_other : load->cycles;
+	}
+	return load->other * 1000ul / load->events;
+}
+
+static void weighing_finds_the_better_way(struct kunit *test)
+{
+	unsigned int us = ukl_boot_info.tsc_khz / 1000;
+	struct load load = {
+		.now = 1ul << 40,
+		.cycles = 20 * us, .cycles_other = 10 * us,
+	};
+
+	other_share(&load, 20);
+	KUNIT_EXPECT_GE(test, other_share(&load, 500), 950);
+	/* What it is changes while data moves. */
+	load.cycles = 5 * us;
+	other_share(&load, 70);
+	KUNIT_EXPECT_LE(test, other_share(&load, 500), 50);
+	/* No difference, or too small a one: it stays. */
+	load.cycles_other = 5 * us;
+	KUNIT_EXPECT_LE(test, other_share(&load, 500), 50);
+	load.cycles = 10 * us;
+	load.cycles_other = 10 * us - us / 2;
+	KUNIT_EXPECT_LE(test, other_share(&load, 500), 50);
+}
+
+static void weighing_begins_anew_after_a_silence(struct kunit *test)
+{
+	unsigned long ms = ukl_boot_info.tsc_khz;
+	unsigned int us = ms / 1000;
+	struct load load = {
+		.now = 1ul << 40,
+		.cycles = 20 * us, .cycles_other = 10 * us,
+	};
+
+	other_share(&load, 20);
+	KUNIT_EXPECT_GE(test, other_share(&load, 5), 999);
+	load.now += 100 * ms;
+	KUNIT_EXPECT_EQ(test, other_share(&load, 5), 0);
+	/* So few events gain nothing, whatever moves with them. */
+	load.cycles = 100 * us;
+	KUNIT_EXPECT_EQ(test, other_share(&load, 100), 0);
+}
+
 static struct kunit_case cases[] = {
 	KUNIT_CASE(copy_every_size),
 	KUNIT_CASE(copy_aliased),
@@ -237,6 +307,10 @@ static struct kunit_case cases[] = {
 	KUNIT_CASE(user_words_fault),
 	KUNIT_CASE(long_blocks_are_used_again),
 	KUNIT_CASE(delays_last),
+#ifdef CONFIG_UKL_NET
+	KUNIT_CASE(weighing_finds_the_better_way),
+	KUNIT_CASE(weighing_begins_anew_after_a_silence),
+#endif
 	{ }
 };
 
