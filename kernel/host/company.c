@@ -6,17 +6,16 @@
  * what one has to say is in that CPU's caches then, and the two take turns with
  * the library kernel's one CPU anyway.  Not where much is said, which both may
  * copy at once, nor where few talk, who are answered sooner by somebody who
- * looks for their words on a CPU of his own.
+ * looks for their words on a CPU of his own.  How many times in a row it must
+ * have been the same CPU is up to the caller.
  */
 #define _GNU_SOURCE
 #include "company.h"
 
-#define VOTES		64
-
 void company_vote(struct company *c, unsigned int cpu)
 {
 	if (c->cpu == cpu) {
-		c->votes += c->votes < VOTES;
+		c->votes += c->votes < c->wanted;
 	} else if (--c->votes < 0) {
 		c->cpu = cpu;
 		c->votes = 0;
@@ -27,14 +26,16 @@ void company_choose(struct company *c, int wanted)
 {
 	cpu_set_t one;
 
-	if (!wanted)
-		c->votes = 0;
-	if (c->shared && (c->votes < VOTES / 2 ||
+	c->wanted = wanted;
+	if (c->votes > wanted)
+		c->votes = wanted;
+	if (c->shared && (!wanted || c->votes < wanted / 2 ||
 			  c->shared != (int)c->cpu + 1)) {
 		sched_setaffinity(0, sizeof(c->before), &c->before);
 		c->shared = 0;
 	}
-	if (c->shared || c->votes < VOTES || c->cpu >= CPU_SETSIZE ||
+	if (c->shared || !wanted || c->votes < wanted ||
+	    c->cpu >= CPU_SETSIZE ||
 	    sched_getaffinity(0, sizeof(c->before), &c->before) ||
 	    !CPU_ISSET(c->cpu, &c->before))
 		return;

@@ -9,6 +9,7 @@
 struct company {
 	unsigned int cpu;	/* of most of those who rang lately, … */
 	int votes;		/* … as far as they agree */
+	int wanted;		/* so many; 0: no company */
 	int shared;		/* we run on CPU n-1 only, … */
 	cpu_set_t before;	/* … and before where we might */
 };
@@ -16,7 +17,10 @@ struct company {
 /* Somebody on @cpu has something for the calling thread. */
 void company_vote(struct company *c, unsigned int cpu);
 
-/* If it is @wanted, and they agree on a CPU, the calling thread goes there. */
+/*
+ * If @wanted votes agree on a CPU, the calling thread goes there, until half of
+ * them are lost; 0: it goes where it likes.
+ */
 void company_choose(struct company *c, int wanted);
 
 #endif

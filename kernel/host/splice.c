@@ -73,6 +73,8 @@
 #define BUCKETS		1024
 #define ACCEPT_NS	(5 * 1000000000L)
 #define SPIN_NS		80000		/* twice what a wake-up costs */
+#define AGREE		64
+#define AGREE_SQUEEZED	8
 #define SPIN_STREAMS	2
 #define ECHO_LOOK_MS	20000		/* for pings that have stopped */
 #define SMALL		8192		/* at a time is not much */
@@ -1357,6 +1359,9 @@ static int wait_squeezed(struct splice *s)
 		return -1;
 	waited = squeeze(&f->squeeze, f->host);
 	s->squeezed = waited < 0 ? NULL : f;
+	/* Who reads it says nothing himself. */
+	if (s->squeezed && s->gate.th->woke)
+		company_vote(&s->company, s->gate.th->woke - 1);
 	return waited;
 }
 
@@ -1414,6 +1419,21 @@ static int hang_bell(struct splice *s)
 }
 
 /*
+ * How many must agree on a CPU before this thread goes there, see company.c.
+ *
+ * The reader of what was squeezed belongs on this thread's CPU, for on the
+ * sender's he takes the time in which that one gathers.  Mostly he comes here
+ * when this thread has gone to him, since its CPU is idle then, and it follows him
+ * once more.
+ */
+static int wants_company(const struct splice *s)
+{
+	if (s->squeezed)
+		return AGREE_SQUEEZED;
+	return !s->much && s->streams > SPIN_STREAMS ? AGREE : 0;
+}
+
+/*
  * How long to wait for the next event, in ms; -1: for ever.  @talked: there have
  * just been some.
  *
@@ -1424,11 +1444,10 @@ static int hang_bell(struct splice *s)
  */
 static int patience(struct splice *s, int talked)
 {
+	if (s->can_spin)
+		company_choose(&s->company, wants_company(s));
 	if (s->busy)
 		return 0;
-	if (s->can_spin)
-		company_choose(&s->company, !s->much &&
-			       s->streams > SPIN_STREAMS);
 	if (talked && s->can_spin && !s->much) {
 		if (s->streams > SPIN_STREAMS)
 			sched_yield();

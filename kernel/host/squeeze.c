@@ -75,6 +75,7 @@
 #define STINT_NS	1000000000L	/* then what he writes is looked at again; … */
 #define STINT_MOST	(4 * STINT_NS)	/* … twice as long each time */
 #define VAIN		4	/* waits, then he is left alone, … */
+#define VAIN_NS		30000000L	/* (if it was good: so long after) … */
 #define PAUSE_NS	1000000000L	/* … for twice as long each time, */
 #define PAUSE_MOST	(64 * PAUSE_NS)
 #define TRIAL_NS	12000000L	/* how fast he is, either way */
@@ -123,7 +124,7 @@ static void learn_cycle(struct squeeze *q)
 
 	if (q->turned && took < FILL_NS)
 		q->cycle += (took - q->cycle) / 8;
-	q->turned = now;
+	q->turned = q->filled = now;
 }
 
 /*
@@ -437,6 +438,20 @@ static int is_better(struct squeeze *q, int fd)
 	return end_trial(q, &seen.info) > q->rate;
 }
 
+/*
+ * He did not fill it.  Who is better with it may not have had a CPU for a while, and
+ * gets another chance.
+ */
+static int give_up(struct squeeze *q)
+{
+	if (++q->in_vain < VAIN)
+		return 0;
+	if (!q->judged || monotonic_ns() - q->filled > VAIN_NS)
+		return 1;
+	q->in_vain = q->missed = 0;
+	return 0;
+}
+
 int squeeze(struct squeeze *q, int fd)
 {
 	if (!q->squeezed)
@@ -453,7 +468,7 @@ int squeeze(struct squeeze *q, int fd)
 		q->in_vain = 0;
 		if (q->judged)
 			q->pause = 0;
-	} else if (++q->in_vain == VAIN) {
+	} else if (give_up(q)) {
 		return leave(q, fd);
 	}
 	return 0;

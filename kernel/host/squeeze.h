@@ -17,6 +17,7 @@ struct squeeze {
 	long nap, nap_most;	/* ns, then it is read … */
 	long cycle;		/* … once in so many … */
 	long turned;		/* … and then the last time; 0: it was disturbed */
+	long filled;		/* when it was full last */
 	int opening;		/* windows, before it changes */
 	int found;		/* the nap has been too short */
 	int missed;		/* so often, one after another */

@@ -266,6 +266,8 @@ static void post(struct ukl_thread *by, struct ukl_thread *th,
 	int slot;
 
 	WRITE_ONCE(wakes[th->id - 1].waker, host_cpu());
+	if (bits & (UKL_WAKE_RUN | UKL_WAKE_NUDGE))
+		by->woke = READ_ONCE(th->cpu) + 1;
 	old = SHARED_OR(&th->wake, bits);
 	if (old & UKL_WAKE_SLEEPING)
 		futex_wake(by, &th->wake, 1);

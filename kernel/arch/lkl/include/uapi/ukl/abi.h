@@ -14,7 +14,7 @@
 #define _UAPI_UKL_ABI_H
 
 /** Raised with every change of a structure or function below. */
-#define UKL_ABI_VERSION		9
+#define UKL_ABI_VERSION		10
 
 #define UKL_MAGIC		0x4c454e52454b4c55UL	/* "UKLKERNEL" */
 #define UKL_BASE		0x200000000000UL
@@ -92,6 +92,8 @@ struct ukl_thread {
 	unsigned int		bell;		/* has rung, by host CPU n-1 or by
 					 * UKL_BELL_SELF: see bell.c */
 	unsigned int		held;		/* the CPU, between its calls */
+	unsigned int		woke;		/* a thread that had waited on host
+						 * CPU n-1; 0: none yet */
 	/* The child that is being forked, as it was prepared. */
 	unsigned int		forked_life;
 	struct ukl_proc		*forked;
@@ -167,7 +169,7 @@ struct ukl_wire {
 };
 
 /**
- * Long frames of a slot that its sender writes, a thread of the kernel host.
+ * Frames of a slot that its sender writes, a thread of the kernel host.
  * A frame is counted when it is put in, by the CPU's owner, and when it has
  * been written, by the sender.
  */
