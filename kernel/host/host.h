@@ -31,6 +31,12 @@ static inline long monotonic_ns(void)
 	return ts.tv_sec * 1000000000L + ts.tv_nsec;
 }
 
+/* Starts a thread that ends with the process, or fails. */
+void start_thread(void *(*fn)(void *), void *arg);
+
+/* Copies the kernel's code into huge pages of @memory, if there are any. */
+void text_start(int memory);
+
 /* May the kernel host run on more than one CPU? */
 int many_cpus(void);
 

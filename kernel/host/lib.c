@@ -207,8 +207,31 @@ int ukl_unmap(void)
 	return host(SYS_munmap, UKL_BASE, me.size, 0, 0, 0, 0);
 }
 
+/* Is there a copy of the image's read-only part, see text.c of the host? */
+static int has_text(int memory)
+{
+	unsigned long magic = 0;
+
+	return host(SYS_pread64, memory, &magic, sizeof(magic), 0, 0, 0) ==
+	       sizeof(magic) && magic == UKL_MAGIC;
+}
+
+/* Maps the read-only part, which is @ph's. */
+static int map_text(int memory, int image, const Elf64_Phdr *ph)
+{
+	unsigned long size = (ph->p_memsz + PAGE - 1) & -PAGE;
+
+	if (has_text(memory) &&
+	    !map_at(UKL_BASE, size, PROT_READ | PROT_EXEC, MAP_SHARED, memory,
+		    0))
+		return 0;
+	return map_at(UKL_BASE, size, PROT_READ | PROT_EXEC, MAP_PRIVATE,
+		      image, ph->p_offset);
+}
+
 /**
- * Maps the image's read-only part from its file and the rest from @memory.
+ * Maps the image's read-only part, from its file or its copy, and the rest from
+ * @memory.
  * @size: bytes of address space taken.
  */
 int ukl_map(int memory, int image, unsigned long *size)
@@ -240,9 +263,7 @@ int ukl_map(int memory, int image, unsigned long *size)
 			break;
 	if (i == eh.e_phnum || ph[i].p_offset % PAGE)
 		return -ENOEXEC;
-	err = map_at(UKL_BASE, (ph[i].p_memsz + PAGE - 1) & -PAGE,
-		     PROT_READ | PROT_EXEC, MAP_PRIVATE, image,
-		     ph[i].p_offset);
+	err = map_text(memory, image, &ph[i]);
 	if (err)
 		return err;
 	me.size = (ph[i].p_memsz + PAGE - 1) & -PAGE;

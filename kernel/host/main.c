@@ -218,7 +218,7 @@ static struct ukl_thread *service_record(void)
 	return th;
 }
 
-static void start_thread(void *(*fn)(void *), void *arg)
+void start_thread(void *(*fn)(void *), void *arg)
 {
 	pthread_attr_t attr;
 	pthread_t t;
@@ -985,6 +985,7 @@ static void map_instance(void)
 	}
 	if (many_cpus())
 		start_thread(memory_thread, NULL);
+	text_start(host.files.memory);
 	fill_data();
 	host.shared = ukl_head()->shared;
 }

@@ -1536,7 +1536,7 @@ static void start_echo(struct splice *s)
 		fail("user networking: %s", strerror(ENOMEM));
 }
 
-static void start_thread(struct splice *s, struct ukl_thread *worker)
+static void start_tcp(struct splice *s, struct ukl_thread *worker)
 {
 	sigset_t all, old;
 	pthread_attr_t attr;
@@ -1585,7 +1585,7 @@ void splice_start(const struct splice_config *config,
 	s->inner_epoll = must(call(s, epoll_create1, 0), "epoll");
 	watch(s, s->gate.packets, &s->gate.packets);
 	watch(s, s->gate.listener, &s->gate.listener);
-	start_thread(s, worker);
+	start_tcp(s, worker);
 }
 
 int splice_idle(int slot)
