@@ -107,12 +107,14 @@ static int ask(const char *host, const char *port, int count)
 		talks[i].fd = socket(at->ai_family, SOCK_STREAM, 0);
 		if (connect(talks[i].fd, at->ai_addr, at->ai_addrlen)) {
 			printf("errno %d\n", errno);
-			return 1;
+			left = -1;
+			count = i + 1;
+			break;
 		}
 		polled[i].fd = talks[i].fd;
 		polled[i].events = POLLIN | POLLOUT;
 	}
-	while (left && poll(polled, count, 10000) > 0) {
+	while (left > 0 && poll(polled, count, 10000) > 0) {
 		for (int i = 0; i < count; i++) {
 			struct talk *one = &talks[i];
 
@@ -149,7 +151,8 @@ static int ask(const char *host, const char *port, int count)
 	free(talks);
 	free(polled);
 	freeaddrinfo(at);
-	printf("%d left, %d wrong\n", left, wrong);
+	if (left >= 0)
+		printf("%d left, %d wrong\n", left, wrong);
 	return left || wrong;
 }
 
