@@ -6,8 +6,8 @@
  * what one has to say is in that CPU's caches then, and the two take turns with
  * the library kernel's one CPU anyway.  Not where much is said, which both may
  * copy at once, nor where few talk, who are answered sooner by somebody who
- * looks for their words on a CPU of his own.  How many times in a row it must
- * have been the same CPU is up to the caller.
+ * looks for their words on a CPU of his own, unless it is in the way there (see
+ * splice.c).  Which of these it is, and how many votes it takes, the caller says.
  */
 #define _GNU_SOURCE
 #include "company.h"

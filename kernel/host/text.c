@@ -17,11 +17,9 @@
 #define _GNU_SOURCE
 #include "host.h"
 
-#include <errno.h>
 #include <stdint.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <unistd.h>
 
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE	25	/* Linux 6.1 */
