@@ -6,6 +6,10 @@
  * kill CONTROL polite COUNT [SEED]
  *	The kills go through ukl_kill(), which holds the CPU: each must leave
  *	the instance alive, and nothing behind.
+ * kill CONTROL step
+ *	A process that kills itself before the first instruction of a call that
+ *	is its own side's, not the kernel's; another before the second; and so
+ *	on, for a call that waits, too.  The instance outlives each.
  * kill CONTROL busy SEED
  *	One busy process, for the test that kills from outside.
  * kill CONTROL settled PROCESSES THREADS
@@ -151,6 +155,101 @@ TEST(polite)
 	kit_nothing_leaked(before, procs, threads);
 	printf("# polite kills: %ld in %.1f s, the instance lived on after "
 	       "each, nothing leaked\n", n + WORKERS, now() - begun);
+}
+
+/* The instructions outside the kernel yet to go; the last is not reached. */
+static volatile int steps_left;
+
+static void step(int sig)
+{
+	(void)sig;
+	if (!me->in_kernel && !--steps_left)
+		kill(getpid(), SIGKILL);
+}
+
+#define TRAP_FLAG	"0x100"
+
+static void step_on(void)
+{
+	__asm__ volatile("pushf; orl $" TRAP_FLAG ", (%%rsp); popf"
+			 : : : "memory", "cc");
+}
+
+static void step_off(void)
+{
+	__asm__ volatile("pushf; andl $~" TRAP_FLAG ", (%%rsp); popf"
+			 : : : "memory", "cc");
+}
+
+static void call_alone(const int *to_echo)
+{
+	(void)to_echo;
+	CALL(getppid);
+}
+
+static void call_and_wait(const int *to_echo)
+{
+	char byte = 0;
+
+	CALL(write, to_echo[1], &byte, 1);
+	CALL(read, to_echo[2], &byte, 1);
+}
+
+static void (*const stepped[])(const int *to_echo) = {
+	call_alone, call_and_wait,
+};
+
+#define MOST_STEPS	400	/* a wait may spin for very many */
+
+TEST(step)
+{
+	static char stack[64 * 1024];
+	stack_t other = { .ss_sp = stack, .ss_size = sizeof(stack) };
+	struct sigaction action = { .sa_handler = step, .sa_flags = SA_ONSTACK };
+	int procs, threads, p[4], i, n, status, kills = 0;
+	char before[1024], byte;
+	pid_t echo, pid;
+
+	kit_sockstat(before, sizeof(before));
+	procs = kit_procs_used();
+	threads = kit_threads_used();
+	sigaltstack(&other, NULL);
+	sigaction(SIGTRAP, &action, NULL);
+	good(CALL(pipe, p));
+	good(CALL(pipe, p + 2));
+	echo = kit_fork();
+	if (!echo) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		while (good(CALL(read, p[0], &byte, 1)) == 1)
+			good(CALL(write, p[3], &byte, 1));
+		_exit(0);
+	}
+	for (i = 0; i < 2; i++) {
+		for (n = 1; n <= MOST_STEPS; n++) {
+			pid = kit_fork();
+			if (!pid) {
+				stepped[i](p);
+				steps_left = n;
+				step_on();
+				stepped[i](p);
+				step_off();
+				_exit(0);
+			}
+			check_eq(waitpid(pid, &status, 0), pid);
+			if (!status)
+				break;
+			check(WIFSIGNALED(status));
+			check_eq(WTERMSIG(status), SIGKILL);
+			good(CALL(getppid));
+			kills++;
+		}
+		check(n > 20);
+	}
+	kit_kill_and_reap(echo);
+	for (i = 0; i < 4; i++)
+		good(CALL(close, p[i]));
+	kit_nothing_leaked(before, procs, threads);
+	printf("# steps: %d kills, each one instruction later\n", kills);
 }
 
 ROLE(busy)

@@ -30,6 +30,13 @@ def test_polite_kills(instance: Instance, run: Any, capsys: Any) -> None:
         print("", *[line for line in said.splitlines() if line[:8] == "# polite"])
 
 
+def test_a_kill_before_each_instruction(instance: Instance, run: Any) -> None:
+    """Whoever is killed outside the kernel, wherever that is, leaves it whole."""
+    said = run("kill", instance, "step").passes(120)
+    assert int(said.split("# steps: ")[1].split()[0]) > 100
+    assert instance.messages() == ""
+
+
 def busy_process(program: Path, instance: Instance, seed: int) -> subprocess.Popen[str]:
     process = subprocess.Popen(
         [program, instance.control, "busy", str(seed)],

@@ -239,6 +239,15 @@ static void park(void)
 }
 
 /*
+ * A lazy task is continued by whoever comes with the CPU.  A thread with work
+ * that is not the one was killed as it came in: its task waits for unbind().
+ */
+static bool is_here(const struct ukl_thread *host, bool has_work)
+{
+	return host == ukl.runner && has_work;
+}
+
+/*
  * May a task that has finished its call stay `current` while its thread is in
  * user mode?  If it is the only one that can run, or if the next one's thread
  * can come and ask for the CPU: waking that one takes time, in which this one
@@ -293,6 +302,7 @@ unsigned long ukl_copy_outside(void *to, const void *from, unsigned long n)
 	struct thread_struct *t = &current->thread;
 	struct ukl_thread *host = t->host;
 	struct ukl_copy *copy;
+	bool here = false;
 
 	if (!host)
 		return ukl_copy_here(to, from, n);
@@ -312,13 +322,14 @@ unsigned long ukl_copy_outside(void *to, const void *from, unsigned long n)
 		t->lazy = true;
 		ukl_leave(&t->sp, ukl.runner, UKL_LEFT_USER);
 		t->lazy = false;
-		if (likely(host == ukl.runner && !copy->due))
+		here = is_here(host, !copy->due);
+		if (likely(here))
 			break;
 		if (ukl_irq() & (UKL_IRQ_TIMER | UKL_IRQ_RESCHED |
 				 UKL_IRQ_ENTER))
 			break;
 	}
-	if (copy->due && !t->gone)
+	if (!here && !t->gone)
 		park();
 	local_irq_enable();
 	/* The record of a dead thread may be another's by now. */
@@ -329,6 +340,7 @@ void __noreturn ukl_user_loop(void)
 {
 	struct thread_struct *t = &current->thread;
 	struct ukl_thread *host = t->bind;
+	bool here;
 
 	if (is_global_init(current)) {
 		catch_all_signals();
@@ -370,11 +382,13 @@ void __noreturn ukl_user_loop(void)
 
 		/* Done: from here on the host thread may return. */
 		host->nr = -1;
+		here = false;
 		while (stay_on_cpu(t)) {
 			t->lazy = true;
 			ukl_leave(&t->sp, ukl.runner, UKL_LEFT_USER);
 			t->lazy = false;
-			if (likely(host == ukl.runner && host->nr >= 0))
+			here = is_here(host, host->nr >= 0);
+			if (likely(here))
 				break;
 			/* Not for me.  Off the CPU for whoever is here; and a
 			 * tick means that nobody was for a while, so that it
@@ -383,7 +397,7 @@ void __noreturn ukl_user_loop(void)
 					 UKL_IRQ_ENTER))
 				break;
 		}
-		if (host->nr < 0 && !t->gone)
+		if (!here && !t->gone)
 			park();
 	}
 }
