@@ -400,6 +400,7 @@ def test_idle_costs_nothing(boot: Any) -> None:
     """Under 0.2 % of a CPU, with a process that waits in the kernel."""
     instance = boot()
     pids = [forked(instance, sleep_long), instance.process.pid, instance.pid]
+    time.sleep(1)
     shares: list[float] = []
     # All that is idle has cold caches, and takes as long as the machine is slow.
     while len(shares) < 3 and not any(share < 0.002 for share in shares):

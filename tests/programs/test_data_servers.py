@@ -25,7 +25,8 @@ def test_redis(machine: Machine, port: int) -> None:
     script = (
         "redis-cli bgrewriteaof; redis-benchmark -q -n 20000 -P 8 -t set,get,lpush;"
         "redis-cli subscribe news >heard & sleep 0.1;"
-        "until [ $(redis-cli publish news today) = 1 ]; do sleep 0.1; done; kill $!"
+        "until [ $(redis-cli publish news today) = 1 ]; do sleep 0.1; done;"
+        "until grep -q today heard; do sleep 0.1; done; kill $!"
     )
     assert len(re.findall(r"requests per second", machine.sh(script))) == 3
     assert (machine.directory / "heard").read_text().split()[-1] == "today"

@@ -239,8 +239,9 @@ static void park(void)
 }
 
 /*
- * A lazy task is continued by whoever comes with the CPU.  A thread with work
- * that is not the one was killed as it came in: its task waits for unbind().
+ * A lazy task is continued by whoever comes with the CPU.  If its own thread
+ * has left work and is not the one who comes, it was killed on its way in, and
+ * the task waits for unbind().
  */
 static bool is_here(const struct ukl_thread *host, bool has_work)
 {
